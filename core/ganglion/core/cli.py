@@ -1,0 +1,185 @@
+"""The `ganglion` command: a table of strings, so that help imports nothing heavy.
+
+Each command names a config dataclass and a function that takes one. The config's fields become options (dotted where
+nested), `--config FILE.yaml` reads a recipe, later options win. Exit codes: 0 done, 1 failed, 2 wrong usage or input;
+an error is one line, `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ganglion.core.errors import GanglionError, InputError, MissingExtra
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand.
+
+    config   "module:Class" of its frozen config dataclass, light to import
+    run      "module:function" taking that config, imported only to run
+    summary  one line for the help
+    extra    the extra to install if the function's imports fail
+    """
+
+    config: str
+    run: str
+    summary: str
+    extra: str
+
+
+COMMANDS: dict[str, Command] = {
+    "quickstart": Command(
+        "ganglion.demo.quickstart.config:QuickstartConfig",
+        "ganglion.demo.quickstart.run:run",
+        "the whole pipeline on this machine, with a report",
+        "all",
+    ),
+    "data synth": Command(
+        "ganglion.training.data.synth:SynthConfig",
+        "ganglion.training.data.synth:run",
+        "write a synthetic data set for a task",
+        "train",
+    ),
+    "data validate": Command(
+        "ganglion.training.data.validate:ValidateConfig",
+        "ganglion.training.data.validate:run",
+        "name each bad row of a data file",
+        "train",
+    ),
+    "train sft": Command(
+        "ganglion.training.sft.config:SftConfig",
+        "ganglion.training.sft.run:run",
+        "fine-tune a VLM on a task with QLoRA",
+        "train",
+    ),
+    "train policy": Command(
+        "ganglion.training.policy.config:PolicyTrainConfig",
+        "ganglion.training.policy.run:run",
+        "train a sensor-fusion policy",
+        "train",
+    ),
+    "evaluate": Command(
+        "ganglion.training.evaluate.config:EvaluateConfig",
+        "ganglion.training.evaluate.run:run",
+        "score an adapter on a data file, with the untuned base beside it",
+        "train",
+    ),
+    "export": Command(
+        "ganglion.export.config:ExportConfig",
+        "ganglion.export.run:run",
+        "merge, convert to ONNX and write a bundle with its parity table",
+        "export",
+    ),
+    "doctor": Command(
+        "ganglion.core.doctor:DoctorConfig",
+        "ganglion.core.doctor:run",
+        "what this machine has, what it lacks, and the remedy",
+        "all",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    try:
+        return _dispatch(args)
+    except GanglionError as error:
+        if debug:
+            traceback.print_exc()
+        for line in str(error).splitlines():
+            print(f"ganglion: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("ganglion: interrupted; run the same command again to go on", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        reason = str(error).strip().splitlines()
+        print(
+            f"ganglion: {type(error).__name__}: {reason[0] if reason else 'no message'}; --debug shows where",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _dispatch(args: list[str]) -> int:
+    if args[:1] == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"ganglion {version('ganglion')}")
+        return 0
+    if not args or args[0] in ("-h", "--help"):
+        print(_help(""))
+        return 0
+    name, rest = _find(args)
+    if name not in COMMANDS:
+        if any(key.startswith(name + " ") for key in COMMANDS) and (not rest or rest[0] in ("-h", "--help")):
+            print(_help(name + " "))
+            return 0
+        raise InputError(f"unknown command {' '.join(args[:2])!r}", remedy="see 'ganglion --help'")
+    command = COMMANDS[name]
+    config = _parse(name, command, rest)
+    if config is None:
+        return 0
+    try:
+        run: Callable[[Any], int | None] = _load(command.run)
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("ganglion"):
+            raise MissingExtra(error.name, command.extra) from error
+        raise
+    return run(config) or 0
+
+
+def _find(args: list[str]) -> tuple[str, list[str]]:
+    if " ".join(args[:2]) in COMMANDS:
+        return " ".join(args[:2]), args[2:]
+    return args[0], args[1:]
+
+
+def _help(prefix: str) -> str:
+    names = [name for name in COMMANDS if name.startswith(prefix)]
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {COMMANDS[name].summary}" for name in names]
+    usage = f"usage: ganglion {prefix}COMMAND [options] [--config FILE.yaml] [--debug]"
+    return "\n".join([usage, "", *lines, "", "'ganglion COMMAND --help' explains a command and its options."])
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _parse(name: str, command: Command, args: list[str]) -> Any:
+    """The config from options and recipe; None when help was printed."""
+    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+
+    config_class = _load(command.config)
+    parser = ArgumentParser(prog=f"ganglion {name}", description=command.summary, exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML recipe; options after it override it")
+    parser.add_class_arguments(config_class, as_positional=True)
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(reason, where=f"ganglion {name}", remedy=f"see 'ganglion {name} --help'") from None
+    except SystemExit as done:
+        if done.code in (0, None):
+            return None
+        raise
+    values = parser.instantiate_classes(parsed)
+    values.pop("config", None)
+    return config_class(**vars(values))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""manifest.json: what a bundle is, what it was made from, what it needs and how far each stage is from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from ganglion.core.errors import BundleError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """The measured difference between one stage and another, on `samples` fresh inputs.
+
+    max_abs       largest absolute difference; None where only a task metric compares the two
+    metrics       task metrics of the stage and other agreement figures, by name
+    """
+
+    part: str
+    stage: str
+    against: str
+    samples: int
+    max_abs: float | None
+    metrics: Mapping[str, float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VlmPart:
+    """The instruction VLM in `vlm/`: ONNX vision, embed and decoder, tokenizer.json, chat_template.jinja.
+
+    image_processor keys: patch_size, temporal_patch_size, merge_size, min_pixels, max_pixels, image_mean, image_std.
+    """
+
+    task: str
+    model_type: str
+    base_id: str
+    base_hash: str
+    adapter_hash: str
+    image_token_id: int
+    eos_token_ids: tuple[int, ...]
+    image_processor: Mapping[str, Any]
+    precision: str
+    opset: int
+
+
+@dataclass(frozen=True)
+class PolicyPart:
+    """The sensor policy in `policy/`: sensor_stream.onnx, action_head.onnx and, with cameras, vl_encoder.onnx.
+
+    config            the model's own configuration, as training wrote it
+    receptive_frames  encoder frames after a reset until the output no longer depends on the reset
+    instruction       what the policy was trained to follow when the robot names nothing else
+    """
+
+    config: Mapping[str, Any]
+    read_frames: int
+    receptive_frames: int
+    frame_width: int
+    instruction: str
+    precision: str
+    opset: int
+    base_id: str | None = None
+    base_hash: str | None = None
+    image_token_id: int | None = None
+    image_processor: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of manifest.json. `files` maps each other file's path in the bundle to its sha256."""
+
+    format_version: int
+    created_by: str
+    requires: Mapping[str, str]
+    files: Mapping[str, str]
+    parity: tuple[ParityRow, ...] = ()
+    robot: Mapping[str, Any] | None = None
+    vlm: VlmPart | None = None
+    policy: PolicyPart | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+
+def manifest_from_dict(data: Any, where: object) -> Manifest:
+    """Read a manifest back.
+
+    Raises:
+        BundleError: it is of a newer format, or keys are missing or unknown.
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("format_version"), int):
+        raise BundleError("is not a bundle manifest", where=where, remedy="export the bundle again")
+    if data["format_version"] > FORMAT_VERSION:
+        raise BundleError(
+            f"has format version {data['format_version']}, this ganglion reads up to {FORMAT_VERSION}",
+            where=where,
+            remedy="upgrade ganglion or export again",
+        )
+    manifest = _build(Manifest, data, where)
+    manifest["parity"] = tuple(ParityRow(**_build(ParityRow, row, where)) for row in manifest.get("parity", ()))
+    if vlm := manifest.get("vlm"):
+        vlm = _build(VlmPart, vlm, where)
+        manifest["vlm"] = VlmPart(**{**vlm, "eos_token_ids": tuple(vlm["eos_token_ids"])})
+    if policy := manifest.get("policy"):
+        manifest["policy"] = PolicyPart(**_build(PolicyPart, policy, where))
+    return Manifest(**manifest)
+
+
+def _build(cls: type, data: Any, where: object) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    if not isinstance(data, Mapping) or set(data) - names or required - set(data):
+        found = sorted(data) if isinstance(data, Mapping) else type(data).__name__
+        raise BundleError(
+            f"{cls.__name__} holds {found}, expected {sorted(names)}", where=where, remedy="export the bundle again"
+        )
+    return dict(data)

@@ -1,0 +1,66 @@
+"""Where things live, and how files are written so that a crash leaves the old content or the new, never half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ganglion.core.errors import GanglionError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: $GANGLION_CACHE, else $XDG_CACHE_HOME/ganglion, else ~/.cache/ganglion."""
+    if own := os.environ.get("GANGLION_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganglion"
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write a file or make a folder at; rename it into place on success.
+
+    An existing file is replaced; an existing folder is moved aside first and removed after, so that at no moment a
+    half-written one bears the final name. On an exception the old content stays and the temporary is removed.
+
+    Raises:
+        GanglionError: the disk is full or the folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    aside = room / path.name
+    try:
+        yield aside
+        if path.is_dir() and not path.is_symlink():
+            os.replace(path, room / "replaced")
+        os.replace(aside, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _unwritable(path, error) from error
+        raise
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` as indented JSON, atomically; NaN is refused, since JSON has none."""
+    text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _unwritable(path: Path, error: OSError) -> GanglionError:
+    return GanglionError(
+        f"can't write: {error.strerror or error}", where=path, remedy="free space or choose another folder"
+    )

@@ -1,0 +1,18 @@
+"""The task registry: what a model can be asked, as data."""
+
+from ganglion.core.tasks.answers import read_answer, write_answer
+from ganglion.core.tasks.exo_assist import EXO_ASSIST
+from ganglion.core.tasks.registry import get_task, register_task, task_names
+from ganglion.core.tasks.task import Example, RowError, Task
+
+__all__ = [
+    "EXO_ASSIST",
+    "Example",
+    "RowError",
+    "Task",
+    "get_task",
+    "read_answer",
+    "register_task",
+    "task_names",
+    "write_answer",
+]
