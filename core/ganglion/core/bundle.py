@@ -116,9 +116,10 @@ def _check_policy(root: Path, manifest: Manifest) -> tuple[RobotSpec, Normalizat
     for name, (spec, found) in shapes.items():
         if spec != found:
             raise BundleError(f"has {found} {name}, the robot spec {spec}", where=root / NORM, remedy="export again")
-    if manifest.policy.receptive_frames > sensor.window_frames:
+    frames = manifest.policy.receptive_frames
+    if frames > sensor.window_frames:
         raise BundleError(
-            f"receptive field of {manifest.policy.receptive_frames} frames exceeds the window of {sensor.window_frames}",
+            f"receptive field of {frames} frames exceeds the window of {sensor.window_frames}",
             where=where,
             remedy="train with fewer layers or a shorter attention window",
         )

@@ -8,11 +8,12 @@ an error is one line, `--debug` shows the traceback.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
 
 from ganglion.core.errors import GanglionError, InputError, MissingExtra
 
@@ -98,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"ganglion: {line}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # the reader of our output went away, as in `ganglion ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("ganglion: interrupted; run the same command again to go on", file=sys.stderr)
         return 1
@@ -161,17 +165,18 @@ def _load(target: str) -> Any:
 
 def _parse(name: str, command: Command, args: list[str]) -> Any:
     """The config from options and recipe; None when help was printed."""
-    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]  # ActionConfigFile is public but not in __all__
 
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config_class = _load(command.config)
     parser = ArgumentParser(prog=f"ganglion {name}", description=command.summary, exit_on_error=False)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML recipe; options after it override it")
     parser.add_class_arguments(config_class, as_positional=True)
     try:
-        parsed = parser.parse_args(args)
+        parsed = parser.parse_args(_spell_out_flags(config_class, args))
     except ArgumentError as error:
         reason = " ".join(str(error).split())
-        raise InputError(reason, where=f"ganglion {name}", remedy=f"see 'ganglion {name} --help'") from None
+        raise InputError(reason, where=name, remedy=f"see 'ganglion {name} --help'") from None
     except SystemExit as done:
         if done.code in (0, None):
             return None
@@ -179,6 +184,26 @@ def _parse(name: str, command: Command, args: list[str]) -> Any:
     values = parser.instantiate_classes(parsed)
     values.pop("config", None)
     return config_class(**vars(values))
+
+
+def _spell_out_flags(config_class: type, args: list[str]) -> list[str]:
+    """Let `--flag` stand for `--flag true`, which is what jsonargparse wants for a bool."""
+    flags = {f"--{name}" for name in _bool_fields(config_class)}
+    followers = [*args[1:], "--"]
+    bare = {i for i, after in enumerate(followers[: len(args)]) if args[i] in flags and after not in ("true", "false")}
+    return [f"{arg}=true" if i in bare else arg for i, arg in enumerate(args)]
+
+
+def _bool_fields(config_class: type, prefix: str = "") -> list[str]:
+    names: list[str] = []
+    hints = get_type_hints(config_class)
+    for field in fields(config_class):
+        hint = hints[field.name]
+        if hint is bool:
+            names.append(prefix + field.name)
+        elif is_dataclass(hint) and isinstance(hint, type):
+            names += _bool_fields(hint, f"{prefix}{field.name}.")
+    return names
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""manifest.json: what a bundle is, what it was made from, what it needs and how far each stage is from the one before."""
+"""manifest.json: what a bundle is, what it was made from, what it needs, and how far each stage is from the last."""
 
 from __future__ import annotations
 

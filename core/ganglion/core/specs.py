@@ -125,7 +125,7 @@ class RobotSpec:
     actions: ActionSpec
 
     def __post_init__(self) -> None:
-        names = [part.name for part in (*self.cameras, *self.sensors)]
+        names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
         if len(set(names)) != len(names):
             raise InputError(f"names {names} repeat", where=f"robot {self.name}", remedy="give each its own name")
 
@@ -161,15 +161,22 @@ def robot_from_dict(data: Mapping[str, Any], where: object = "robot spec") -> Ro
         InputError: an unknown or missing key, or values that contradict each other.
     """
     robot = _checked(RobotSpec, data, where)
-    actions = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in _checked(ActionSpec, robot["actions"], where).items()
-    }
-    return RobotSpec(
-        name=robot["name"],
-        cameras=tuple(CameraSpec(**_checked(CameraSpec, camera, where)) for camera in robot["cameras"]),
-        sensors=tuple(_sensor(sensor, where) for sensor in robot["sensors"]),
-        actions=ActionSpec(**actions),
-    )
+    try:
+        actions = {key: _frozen(value) for key, value in _checked(ActionSpec, robot["actions"], where).items()}
+        return RobotSpec(
+            name=robot["name"],
+            cameras=tuple(CameraSpec(**_checked(CameraSpec, camera, where)) for camera in robot["cameras"]),
+            sensors=tuple(_sensor(sensor, where) for sensor in robot["sensors"]),
+            actions=ActionSpec(**actions),
+        )
+    except TypeError as error:
+        raise InputError(
+            f"a value has the wrong type ({error})", where=where, remedy="compare with robot.json"
+        ) from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _sensor(data: Mapping[str, Any], where: object) -> SensorSpec:

@@ -180,7 +180,7 @@ def metrics(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, fl
     n = max(len(pairs), 1)
 
     def share(key: str) -> float:
-        return sum(want[key] == got[key] for want, got in valid) / n
+        return sum(bool(want[key] == got[key]) for want, got in valid) / n
 
     def sign(value: int) -> int:
         return (value > 0) - (value < 0)

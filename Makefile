@@ -1,0 +1,49 @@
+# The two commands: `make run` and `make test`. Both make the environment first if it is not there.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ROOMS := core model simulation training export serving robot_bridge demo
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help run test acceptance check fast-test lint types layers clean
+
+help: ## say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: $(READY) ## train, export, serve and stream on the built-in default; prints where its report is
+	$(BIN)/ganglion quickstart
+
+test: $(READY) ## every test
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadgroup -m "not acceptance"
+
+acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
+	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
+
+check: lint types layers fast-test ## what to run before each commit
+
+fast-test: $(READY) ## the tests that need less than a few seconds each
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadgroup -m "not slow and not acceptance"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy $(ROOMS)
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+clean: ## remove the environment and what runs wrote
+	rm -rf $(VENV) runs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# torch first and exactly pinned: any later requirement is then satisfied by it, on CPU machines by the CPU build.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
