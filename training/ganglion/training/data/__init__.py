@@ -1,0 +1,1 @@
+"""Data files: rendering synthetic ones, checking given ones."""

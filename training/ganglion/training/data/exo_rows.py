@@ -1,0 +1,54 @@
+"""Rows of a synthetic exo_assist data file: every terrain with every kind of feedback, limit cases included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganglion.core.tasks.exo_assist import ASSISTANCE_LIMITS, FEEDBACK, TERRAINS, expected_answer
+from ganglion.training.data.exo_terrain import render_terrain
+
+_LIMIT_SHARE = 0.2
+_MARKS = ("", "", "", ".", "!")
+
+
+def exo_row(seed: int, index: int) -> dict[str, Any]:
+    """Row `index` of the data set `seed`, without its image_path.
+
+    Terrain and feedback kind are balanced over every 30 rows. In a fifth of the rows that ask for a change, the
+    assistance so far is so near a limit that the change is cut.
+    """
+    rng = np.random.default_rng([seed, index])
+    terrain = terrain_of(index)
+    kind = list(FEEDBACK)[index // len(TERRAINS) % len(FEEDBACK)]
+    low, high = ASSISTANCE_LIMITS
+    all_previous = range(low, high + 1)
+    asked = expected_answer(terrain, kind, (low + high) / 2)["assistance_delta"]
+    cut = [p for p in all_previous if expected_answer(terrain, kind, p)["assistance_delta"] != asked]
+    choices = cut if cut and rng.random() < _LIMIT_SHARE else [p for p in all_previous if p not in cut]
+    previous = int(rng.choice(choices))
+    return {
+        "user_feedback": _spoken(rng, FEEDBACK[kind].phrases),
+        "previous_assistance": previous,
+        "expected_output": expected_answer(terrain, kind, previous),
+    }
+
+
+def exo_image(seed: int, index: int, size: int) -> Image.Image:
+    """The image of row `index`, (size, size) RGB."""
+    return render_terrain(terrain_of(index), seed, index, size)
+
+
+def terrain_of(index: int) -> str:
+    """The terrain of row `index`."""
+    return list(TERRAINS)[index % len(TERRAINS)]
+
+
+def _spoken(rng: np.random.Generator, phrases: tuple[str, ...]) -> str:
+    """One of the phrases, now and then with a capital letter or a mark, as a transcript writes it."""
+    phrase = str(rng.choice(phrases))
+    if phrase and rng.random() < 0.3:
+        phrase = phrase[0].upper() + phrase[1:]
+    return phrase + str(rng.choice(_MARKS)) if phrase else phrase

@@ -1,0 +1,113 @@
+"""`ganglion data synth TASK --out DIR --count N --seed S`: a synthetic data set, rendered here and now.
+
+DIR/data.json (the task's data file)  DIR/images/*.jpg  DIR/synth.json (the options it was made with)
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from ganglion.core.errors import InputError
+from ganglion.core.paths import write_json, written_aside
+from ganglion.core.tasks import get_task
+from ganglion.training.data.exo_rows import exo_image, exo_row
+from ganglion.training.data.exo_terrain import DEFAULT_SIZE
+
+DATA_FILE, IMAGE_FOLDER, OPTIONS_FILE = "data.json", "images", "synth.json"
+_JPEG_QUALITY = 92
+_CHUNK = 32  # rows a worker takes at once
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """Options of `ganglion data synth`."""
+
+    task: str
+    """Task to make data for: exo_assist."""
+    out: Path | None = None
+    """Folder to write; required."""
+    count: int = 500
+    """Number of rows."""
+    seed: int = 0
+    """Names the data set: the same seed and index give the same row and pixels."""
+    size: int = DEFAULT_SIZE
+    """Image edge in pixels."""
+    workers: int = 2
+    """Processes that render; the result does not depend on it."""
+    force: bool = False
+    """Replace a data set that is already in the folder."""
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """How a task's synthetic rows come about: (seed, index) -> row, (seed, index, size) -> image."""
+
+    row: Callable[[int, int], dict[str, Any]]
+    image: Callable[[int, int, int], Image.Image]
+
+
+_MAKERS = {"exo_assist": _Maker(exo_row, exo_image)}
+
+
+def run(config: SynthConfig) -> None:
+    """Write the data set; at no moment is there half of one under `config.out`.
+
+    Raises:
+        InputError: an option is out of range, the task has no synthetic data, or the folder holds something.
+    """
+    out = _check(config)
+    with written_aside(out) as aside:
+        (aside / IMAGE_FOLDER).mkdir(parents=True)
+        make = functools.partial(_make, config.task, config.seed, config.size, str(aside))
+        if config.workers > 1:
+            with multiprocessing.get_context("spawn").Pool(config.workers) as pool:
+                rows = _collect(pool.imap(make, range(config.count), _CHUNK), config.count)
+        else:
+            rows = _collect(map(make, range(config.count)), config.count)
+        write_json(aside / DATA_FILE, rows)
+        write_json(aside / OPTIONS_FILE, {k: v for k, v in asdict(config).items() if k not in ("out", "workers")})
+    print(f"{config.count} rows of {config.task} in {out / DATA_FILE}")
+
+
+def _collect(rows: Any, count: int) -> list[dict[str, Any]]:
+    return list(tqdm(rows, total=count, desc="rendering", unit="image", disable=None))
+
+
+def _make(task: str, seed: int, size: int, folder: str, index: int) -> dict[str, Any]:
+    """Write one image, return its row."""
+    maker, name = _MAKERS[task], f"{IMAGE_FOLDER}/{index:06d}.jpg"
+    maker.image(seed, index, size).save(os.path.join(folder, name), quality=_JPEG_QUALITY)
+    return {"image_path": name, **maker.row(seed, index)}
+
+
+def _check(config: SynthConfig) -> Path:
+    if config.out is None:
+        raise InputError("no folder to write to", remedy="add --out DIR")
+    if get_task(config.task).name not in _MAKERS:
+        raise InputError(f"task {config.task!r} has no synthetic data", remedy=f"use one of {sorted(_MAKERS)}")
+    for name, least in (("count", 1), ("seed", 0), ("size", 28), ("workers", 1)):
+        if getattr(config, name) < least:
+            raise InputError(f"--{name} is {getattr(config, name)}", remedy=f"give {least} or more")
+    if config.out.exists():
+        _check_replaceable(config.out, config.force)
+    return config.out
+
+
+def _check_replaceable(out: Path, force: bool) -> None:
+    """An empty folder may be filled; with --force a data set may be replaced, but nothing else is ever deleted."""
+    if not out.is_dir():
+        raise InputError("is not a folder", where=out, remedy="choose another --out")
+    found = {path.name for path in out.iterdir()}
+    if found and not force:
+        raise InputError("is not empty", where=out, remedy="choose another --out, or --force to replace a data set")
+    if strange := sorted(found - {DATA_FILE, IMAGE_FOLDER, OPTIONS_FILE}):
+        raise InputError(f"holds {strange[0]!r}, which is no part of a data set", where=out, remedy="move it away")
