@@ -181,7 +181,7 @@ def _parse(name: str, command: Command, args: list[str]) -> Any:
         if done.code in (0, None):
             return None
         raise
-    values = parser.instantiate_classes(parsed)
+    values = parser.instantiate(parsed)
     values.pop("config", None)
     return config_class(**vars(values))
 

@@ -1,0 +1,54 @@
+import errno
+import os
+
+import pytest
+
+from ganglion.core.errors import GanglionError
+from ganglion.core.paths import cache_dir, write_json, written_aside
+
+
+def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("GANGLION_CACHE", raising=False)
+    assert cache_dir() == tmp_path / "ganglion"
+    monkeypatch.setenv("GANGLION_CACHE", str(tmp_path / "own"))
+    assert cache_dir() == tmp_path / "own"
+
+
+def test_a_failure_leaves_the_old_content_and_no_rest(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, {"old": 1})
+    with pytest.raises(RuntimeError), written_aside(target) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == '{\n  "old": 1\n}\n'
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    target = tmp_path / "bundle"
+    for content in ("one", "two"):
+        with written_aside(target) as aside:
+            aside.mkdir()
+            (aside / content).touch()
+    assert os.listdir(target) == ["two"]
+    assert os.listdir(tmp_path) == ["bundle"]
+
+
+def test_a_full_disk_is_one_line_with_a_remedy(tmp_path):
+    target = tmp_path / "a.json"
+    with pytest.raises(GanglionError, match="No space left") as error, written_aside(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "free space" in str(error.value)
+    assert not target.exists()
+
+
+def test_an_error_that_is_not_about_writing_passes_through(tmp_path):
+    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "a"):
+        (tmp_path / "none").read_text()
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not (tmp_path / "a.json").exists()
