@@ -1,0 +1,107 @@
+"""The three Qwen-VL families at about two million parameters: configs of the real transformers classes.
+
+Every Linear is 64 or a multiple of it wide, which bitsandbytes' block size of 64 asks for. The text part is the same in
+all three; what differs is what differs at full size too: windowed vision attention in 2.5, learned vision positions,
+deepstack and interleaved rotary sections in 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+TEXT: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 320,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+}
+# The three axes (time, height, width) share the 16 rotary frequencies of a 32-wide head.
+ROTARY_SECTIONS = [4, 6, 6]
+VISION_WIDTH, VISION_HEADS, VISION_DEPTH, VISION_FEED_FORWARD = 128, 4, 4, 384
+# Wider than the 0.02 of full size, which leaves a 128-wide network's signals too small to learn from quickly.
+INITIALIZER_RANGE = 0.08
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a family sees: square patches, and the image side it was made for (pixels)."""
+
+    patch: int
+    side: int
+    clip_colors: bool
+
+
+PIXELS = {
+    "qwen2_vl": Pixels(patch=14, side=112, clip_colors=True),
+    "qwen2_5_vl": Pixels(patch=14, side=112, clip_colors=True),
+    # 128 is the nearest side to 112 that 2 x 2 merged patches of 16 divide.
+    "qwen3_vl": Pixels(patch=16, side=128, clip_colors=False),
+}
+
+
+def model_config(family: str, tokenizer: Any) -> Any:
+    """The transformers config of a family for a tokenizer, vocabulary padded to a multiple of 64."""
+    import transformers
+
+    def token(text: str) -> int:
+        return int(tokenizer.convert_tokens_to_ids(text))
+
+    text = TEXT | {
+        "vocab_size": -(-len(tokenizer) // 64) * 64,
+        "initializer_range": INITIALIZER_RANGE,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": ROTARY_SECTIONS},
+    }
+    if family == "qwen3_vl":
+        text["head_dim"] = TEXT["hidden_size"] // TEXT["num_attention_heads"]
+        text["rope_parameters"] |= {"mrope_interleaved": True}
+    names = {"qwen2_vl": "Qwen2VLConfig", "qwen2_5_vl": "Qwen2_5_VLConfig", "qwen3_vl": "Qwen3VLConfig"}
+    return getattr(transformers, names[family])(
+        text_config=text,
+        vision_config=_vision(family),
+        tie_word_embeddings=True,
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+    )
+
+
+def _vision(family: str) -> dict[str, Any]:
+    width = TEXT["hidden_size"]
+    common = {
+        "depth": VISION_DEPTH,
+        "num_heads": VISION_HEADS,
+        "patch_size": PIXELS[family].patch,
+        "initializer_range": INITIALIZER_RANGE,
+    }
+    if family == "qwen2_vl":
+        ratio = VISION_FEED_FORWARD // VISION_WIDTH
+        return common | {"embed_dim": VISION_WIDTH, "hidden_size": width, "mlp_ratio": ratio}
+    common |= {"hidden_size": VISION_WIDTH, "out_hidden_size": width, "intermediate_size": VISION_FEED_FORWARD}
+    if family == "qwen2_5_vl":
+        return common | {"window_size": 112, "fullatt_block_indexes": [VISION_DEPTH - 1]}
+    return common | {"num_position_embeddings": 256, "deepstack_visual_indexes": [1, 2]}
+
+
+def image_processor(family: str) -> Any:
+    """The family's image processor (PIL), for images of its side; larger ones are scaled to it."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    pixels = PIXELS[family]
+    colors = {} if pixels.clip_colors else {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    return Qwen2VLImageProcessorPil(
+        patch_size=pixels.patch,
+        temporal_patch_size=2,
+        merge_size=2,
+        min_pixels=pixels.side**2 // 4,
+        max_pixels=pixels.side**2,
+        **colors,
+    )

@@ -1,0 +1,70 @@
+"""The image-and-text processor of a Qwen-VL checkpoint, without its video part.
+
+Transformers' own AutoProcessor also builds a video processor, which needs torchvision; nothing here uses video, so the
+checkpoint's processor class is taken without it. Images are preprocessed with PIL on every machine, so training and
+serving see the same pixels whether torchvision is installed or not.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from ganglion.core.errors import InputError
+
+PROCESSORS = {
+    "qwen2_vl": "Qwen2VLProcessor",
+    "qwen2_5_vl": "Qwen2_5_VLProcessor",
+    "qwen3_vl": "Qwen3VLProcessor",
+}
+
+
+def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
+    """Load a checkpoint's processor: `processor.tokenizer`, `processor.image_processor`, chat template.
+
+    Args:
+        path: a resolved base (ganglion.model.checkpoint.resolve_base).
+        max_pixels: upper limit of pixels per image after resizing; None keeps the checkpoint's own.
+
+    Raises:
+        InputError: not a checkpoint of a known family, or max_pixels below one merged patch.
+    """
+    from transformers import AutoConfig
+
+    try:
+        family = AutoConfig.from_pretrained(path).model_type
+        if family not in PROCESSORS:
+            raise ValueError(f"model type {family!r} is none of {sorted(PROCESSORS)}")
+        processor = image_only(family).from_pretrained(path, backend="pil")
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        raise InputError(
+            f"no usable processor: {reason:.160}", where=path, remedy="give a Qwen-VL checkpoint"
+        ) from error
+    if max_pixels is not None:
+        _limit(processor.image_processor, max_pixels)
+    return processor
+
+
+@functools.cache
+def image_only(family: str) -> type[Any]:
+    """A family's transformers processor class with an image processor and a tokenizer only."""
+    import transformers
+
+    whole: Any = getattr(transformers, PROCESSORS[family])
+
+    # Transformers reads from this signature which parts there are.
+    def __init__(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        whole.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    # The name stays: save_pretrained writes it down as the class to load elsewhere.
+    return type(whole.__name__, (whole,), {"__init__": __init__, "__module__": __name__})
+
+
+def _limit(image_processor: Any, max_pixels: int) -> None:
+    factor = image_processor.patch_size * image_processor.merge_size
+    if max_pixels < factor**2:
+        raise InputError(f"max_pixels is {max_pixels}", remedy=f"give at least {factor**2} ({factor} x {factor})")
+    shortest = min(image_processor.size["shortest_edge"], max_pixels)
+    image_processor.size = type(image_processor.size)(shortest_edge=shortest, longest_edge=max_pixels)
