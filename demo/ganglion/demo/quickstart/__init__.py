@@ -1,0 +1,1 @@
+"""`ganglion quickstart`: data -> training -> export -> bundle -> serving -> bridge -> report, on this machine."""
