@@ -1,0 +1,1 @@
+"""Merge, ONNX, parity and the bundle: what training wrote becomes what servers load."""

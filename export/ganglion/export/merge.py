@@ -1,0 +1,97 @@
+"""From an adapter folder to the model that was trained, and to the merged one that computes the same.
+
+QLoRA trains an adapter on a base whose weights have gone through 4 bits. Only the merge into *those* weights equals
+what was trained: a fresh 4-bit load, dequantized, plus the adapter. Put on the original base the adapter meets other
+weights than it learned on; merged in 4 bits its sum is rounded again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from ganglion.core.bundle import sha256_file
+from ganglion.core.errors import InputError
+from ganglion.model.checkpoint import base_hash, resolve_base
+from ganglion.model.vlm import load_vlm
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained adapter, checked against its base.
+
+    base         what from_pretrained takes
+    base_id      the base as the user named it
+    base_hash    sha256 of the base's weights and configuration
+    hash         sha256 of the adapter's weights
+    run          all of run.json
+    """
+
+    folder: Path
+    base: str
+    base_id: str
+    base_hash: str
+    hash: str
+    run: Mapping[str, Any]
+
+
+def open_adapter(folder: Path, base: str | None = None) -> Adapter:
+    """Read an adapter folder and check that its base is the one it was trained on.
+
+    Args:
+        folder: what `ganglion train sft` wrote.
+        base: where the base is now, if not where run.json says.
+
+    Raises:
+        InputError: the folder holds no adapter, or the base is another one.
+    """
+    where = folder / "run.json"
+    for name in ("adapter_config.json", WEIGHTS, "run.json"):
+        if not (folder / name).is_file():
+            raise InputError(f"holds no {name}", where=folder, remedy="give a folder that 'ganglion train sft' wrote")
+    try:
+        run = json.loads(where.read_text(encoding="utf-8"))
+        base_id, expected = base or str(run["base"]), str(run["base_hash"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"can't be read ({error})", where=where, remedy="train the adapter again") from None
+    path = resolve_base(base_id)
+    if (found := base_hash(path)) != expected:
+        raise InputError(
+            f"was trained on another base: {base_id!r} has hash {found[:12]}, the adapter wants {expected[:12]}",
+            where=folder,
+            remedy="name the base it was trained on with --base, or train again",
+        )
+    return Adapter(folder, path, base_id, found, sha256_file(folder / WEIGHTS), run)
+
+
+def load_trained(adapter: Adapter) -> Any:
+    """The model exactly as training left it: the (4-bit) base with the adapter beside it, float32 computation."""
+    base = load_vlm(adapter.base, quantization=adapter.run.get("quantization"), dtype=torch.float32)
+    return _with_adapter(base, adapter)
+
+
+def load_merged(adapter: Adapter) -> Any:
+    """One float32 model that computes what `load_trained` does, without adapter and without 4-bit weights."""
+    quantization = adapter.run.get("quantization")
+    base = load_vlm(adapter.base, quantization=quantization, dtype=torch.float32)
+    if quantization:
+        base = base.dequantize()
+    return _with_adapter(base.float(), adapter).merge_and_unload(safe_merge=True).eval()
+
+
+def _with_adapter(base: Any, adapter: Adapter) -> Any:
+    try:
+        return PeftModel.from_pretrained(base, adapter.folder).eval()
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        raise InputError(
+            f"does not fit its base: {reason:.160}", where=adapter.folder, remedy="train it again"
+        ) from error

@@ -1,0 +1,128 @@
+"""A Qwen-VL as ONNX: vision, embed and decoder for text, and the policy's encoder of image and instruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganglion.core.errors import InputError
+from ganglion.export.onnx_file import write_onnx
+from ganglion.export.text_graph import (
+    DecoderGraph,
+    EmbedGraph,
+    HiddenStatesGraph,
+    deepstack_levels,
+    text_of,
+    visual_of,
+)
+from ganglion.export.vision_graph import VisionGraph
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_PIXELS = {0: "patches"}
+_GRID = {0: "images"}
+
+
+def export_vlm(model: Any, folder: Path) -> None:
+    """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL into `folder`.
+
+    Raises:
+        InputError: the model is of a family that has no graphs here.
+    """
+    check_family(model)
+    model = model.eval()
+    text, levels = text_of(model), deepstack_levels(model)
+    width = text.config.hidden_size * (1 + levels)
+    pixel_values, grid = example_pixels(model)
+    write_onnx(
+        VisionGraph(visual_of(model)),
+        (pixel_values, grid),
+        folder / "vision.onnx",
+        inputs=("pixel_values", "image_grid_thw"),
+        outputs=("image_features",),
+        dynamic=(_PIXELS, _GRID),
+    )
+    write_onnx(
+        EmbedGraph(text.embed_tokens, model.config.image_token_id, levels),
+        (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, width)),
+        folder / "embed.onnx",
+        inputs=("input_ids", "image_features"),
+        outputs=("inputs_embeds",),
+        dynamic=({0: "batch", 1: "tokens"}, {0: "image_tokens"}),
+    )
+    _export_decoder(model, text, levels, folder / "decoder.onnx")
+
+
+def export_vl_encoder(model: Any, layer: int, path: Path) -> None:
+    """Write the graph from image and instruction to the hidden states after text layer `layer` (0: embeddings).
+
+    Inputs pixel_values, image_grid_thw, input_ids (1, T), position_ids (3, 1, T); output vl_features (1, T, width).
+
+    Raises:
+        InputError: the family is unknown here, or there is no such layer.
+    """
+    check_family(model)
+    pixel_values, grid = example_pixels(model)
+    tokens = pixel_values.shape[0] // model.config.vision_config.spatial_merge_size**2
+    ids = torch.cat([torch.zeros(1, 4), torch.full((1, tokens), model.config.image_token_id), torch.ones(1, 3)], 1)
+    write_onnx(
+        HiddenStatesGraph(model.eval(), layer),
+        (pixel_values, grid, ids.long(), torch.arange(ids.shape[1]).expand(3, 1, -1).contiguous()),
+        path,
+        inputs=("pixel_values", "image_grid_thw", "input_ids", "position_ids"),
+        outputs=("vl_features",),
+        dynamic=(_PIXELS, _GRID, {1: "tokens"}, {2: "tokens"}),
+    )
+
+
+def check_family(model: Any) -> None:
+    """Refuse what has no graphs here.
+
+    Raises:
+        InputError: naming the family found and those that can be exported.
+    """
+    if model.config.model_type not in FAMILIES:
+        raise InputError(f"can't export a {model.config.model_type!r}", remedy=f"use one of {list(FAMILIES)}")
+
+
+def example_pixels(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two unequal images to trace with: pixel_values (N, patch values) and image_grid_thw (2, 3)."""
+    config = model.config.vision_config
+    side = 2 * config.spatial_merge_size
+    grid = torch.tensor([[1, side, side], [1, side, 2 * side]])
+    values = config.temporal_patch_size * config.patch_size**2 * getattr(config, "in_channels", 3)
+    return torch.zeros(int(grid.prod(-1).sum()), values), grid
+
+
+def _export_decoder(model: Any, text: Any, levels: int, path: Path) -> None:
+    config = text.config
+    layers, heads = config.num_hidden_layers, config.num_key_value_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    batch, new, cached = 2, 3, 4
+    past = [torch.zeros(batch, heads, cached, head_width) for _ in range(2 * layers)]
+    write_onnx(
+        DecoderGraph(text, model.lm_head, levels),
+        (
+            torch.zeros(batch, new, config.hidden_size * (1 + levels)),
+            torch.ones(batch, cached + new, dtype=torch.int64),
+            torch.zeros(3, batch, new, dtype=torch.int64),
+            torch.tensor([1, 2]),
+            past,
+        ),
+        path,
+        inputs=("inputs_embeds", "attention_mask", "position_ids", "logits_at", *cache_names("past", layers)),
+        outputs=("logits", *cache_names("present", layers)),
+        dynamic=(
+            {0: "batch", 1: "tokens"},
+            {0: "batch", 1: "all_tokens"},
+            {1: "batch", 2: "tokens"},
+            {0: "rows"},
+            [{0: "batch", 2: "cached_tokens"}] * (2 * layers),
+        ),
+    )
+
+
+def cache_names(prefix: str, layers: int) -> list[str]:
+    """Names of the cache's tensors in order: past.0.key, past.0.value, past.1.key, ..."""
+    return [f"{prefix}.{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
