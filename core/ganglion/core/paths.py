@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ganglion.core.errors import GanglionError
+from ganglion.core.errors import GanglionError, InputError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -22,6 +22,19 @@ def cache_dir() -> Path:
     if own := os.environ.get("GANGLION_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganglion"
+
+
+def recipe(name: str) -> Path:
+    """A recipe that comes with the distribution: beside the packages in a wheel, in recipes/ of a checkout.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "recipes", package.parents[1] / "recipes"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError("no such recipe", where=name, remedy="see the folder recipes/ of the source")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,38 +44,48 @@ class _Running:
     started: float = field(default_factory=time.monotonic)
 
 
-def run_stages(stages: Sequence[Stage], logs: Path, lanes: int) -> dict[str, float]:
-    """Run all stages, at most `lanes` threads' worth at once; returns seconds per stage.
+def run_stages(
+    stages: Sequence[Stage], logs: Path, lanes: int, known: Set[str], finished: Callable[[str, float], None]
+) -> None:
+    """Run all stages, at most `lanes` threads' worth at once.
+
+    Args:
+        stages: what to run.
+        logs: folder for one log per stage.
+        lanes: how many threads may compute at once.
+        known: stages that finished in an earlier run.
+        finished: told each stage's name and seconds when it has succeeded.
 
     Raises:
         GanglionError: a stage failed; the message names its log. All others are stopped first.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    waiting, running, seconds = list(stages), list[_Running](), dict[str, float]()
+    waiting, running, done = list(stages), list[_Running](), set(known)
     quiet = not sys.stderr.isatty()
     bar = tqdm(total=len(stages), disable=quiet, bar_format="{n_fmt}/{total_fmt} |{bar:20}| {elapsed} {postfix}")
     say: Callable[[str], None] = (lambda line: print(line, flush=True)) if quiet else bar.write
     try:
         while waiting or running:
-            for stage in _ready(waiting, running, seconds, lanes):
+            for stage in _ready(waiting, running, done, lanes):
                 waiting.remove(stage)
                 running.append(_start(stage, logs))
             bar.set_postfix_str(", ".join(one.stage.name for one in running))
             time.sleep(_POLL_S)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
-                seconds[one.stage.name] = round(time.monotonic() - one.started, 1)
                 if one.process.returncode:
                     raise _failure(one)
-                say(f"  {one.stage.name:<28} {seconds[one.stage.name]:6.1f} s")
+                seconds = round(time.monotonic() - one.started, 1)
+                done.add(one.stage.name)
+                finished(one.stage.name, seconds)
+                say(f"  {one.stage.name:<28} {seconds:6.1f} s")
                 bar.update()
     finally:
         _stop(running)
         bar.close()
-    return seconds
 
 
-def _ready(waiting: list[Stage], running: list[_Running], done: dict[str, float], lanes: int) -> list[Stage]:
+def _ready(waiting: list[Stage], running: list[_Running], done: set[str], lanes: int) -> list[Stage]:
     if any(one.stage.alone for one in running):
         return []
     busy = sum(one.stage.threads for one in running)

@@ -1,0 +1,143 @@
+"""What the quickstart does, as stages: each is a command a user could type, or a module of this folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganglion.core.paths import recipe
+from ganglion.demo.quickstart.config import QuickstartConfig
+from ganglion.demo.quickstart.stages import Stage
+
+TASK = "exo_assist"
+_TRAIN_COUNT = 2400
+_SCORERS = 2
+# Seeds of what is only evaluated or streamed, away from those that training uses.
+_EVAL_SEED, _STREAM_SEED = 700_000, 800_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each stage puts what it makes."""
+
+    root: Path
+
+    @property
+    def train_data(self) -> Path:
+        """Training rows of the VLM task."""
+        return self.root / "data/train"
+
+    @property
+    def eval_data(self) -> Path:
+        """Fresh rows that the VLM is scored on."""
+        return self.root / "data/eval"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter."""
+        return self.root / "adapter"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores of the trained adapter and of the untuned base."""
+        return self.root / "evaluation"
+
+    @property
+    def policy(self) -> Path:
+        """The trained sensor policy."""
+        return self.root / "policy"
+
+    @property
+    def bundle(self) -> Path:
+        """What export wrote and serving loads."""
+        return self.root / "bundle"
+
+    @property
+    def stream(self) -> Path:
+        """What the bridge measured."""
+        return self.root / "stream"
+
+    def answers(self, part: int) -> Path:
+        """The served model's answers, one file per scoring process."""
+        return self.root / f"served/answers-{part}.json"
+
+
+def plan(config: QuickstartConfig) -> list[Stage]:
+    """All stages, in an order that respects their needs."""
+    at = Layout(config.out)
+    return [*([] if config.sensor_data else _vlm_stages(config, at)), *_policy_stages(config, at)]
+
+
+def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
+    eval_file = str(at.eval_data / "data.json")
+    scorers = [
+        Stage(
+            f"score the served model {part + 1}/{_SCORERS}",
+            _module("score", str(at.bundle), eval_file, str(at.answers(part)), str(part), str(_SCORERS)),
+            needs=("export", "render fresh images"),
+        )
+        for part in range(_SCORERS)
+    ]
+    return [
+        Stage("offline base", ("-m", "ganglion.model.offline"), threads=2),
+        Stage("render training images", _synth(at.train_data, _TRAIN_COUNT, config.seed), threads=2),
+        Stage("render fresh images", _synth(at.eval_data, config.eval_count, config.seed + _EVAL_SEED), threads=2),
+        Stage(
+            "train exo_assist",
+            _command(
+                *("train", "sft", "--config", str(recipe("exo_assist.yaml")), "--out", str(at.adapter)),
+                *("--data", str(at.train_data / "data.json"), "--seed", str(config.seed), "--threads", "1"),
+            ),
+            needs=("offline base", "render training images"),
+        ),
+        Stage(
+            "evaluate trained and base",
+            _command("evaluate", "--adapter", str(at.adapter), "--data", eval_file, "--out", str(at.evaluation)),
+            needs=("train exo_assist", "render fresh images"),
+        ),
+        *scorers,
+    ]
+
+
+def _policy_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
+    trained = ("train policy",) if config.sensor_data else ("train policy", "train exo_assist")
+    adapter = () if config.sensor_data else ("--adapter", str(at.adapter))
+    data = ("--data", str(config.sensor_data)) if config.sensor_data else ()
+    return [
+        Stage(
+            "train policy",
+            _command(
+                *("train", "policy", *data, "--out", str(at.policy)),
+                *("--seed", str(config.seed), "--threads", "1"),
+            ),
+            needs=() if config.sensor_data else ("offline base",),
+        ),
+        Stage(
+            "export",
+            _command("export", *adapter, "--policy", str(at.policy), "--out", str(at.bundle), "--force"),
+            needs=trained,
+        ),
+        Stage(
+            "serve the robot",
+            _module(
+                "stream",
+                *(str(at.bundle), str(at.policy), str(at.stream), str(config.seconds)),
+                *(str(config.seed + _STREAM_SEED), str(config.sensor_data or "")),
+            ),
+            needs=("export",),
+            threads=2,
+            alone=True,
+        ),
+    ]
+
+
+def _synth(out: Path, count: int, seed: int) -> tuple[str, ...]:
+    return _command("data", "synth", TASK, "--out", str(out), "--count", str(count), "--seed", str(seed), "--force")
+
+
+def _command(*args: str) -> tuple[str, ...]:
+    return ("-m", "ganglion.core.cli", *args)
+
+
+def _module(name: str, *args: str) -> tuple[str, ...]:
+    return ("-m", f"ganglion.demo.quickstart.{name}", *args)
