@@ -1,0 +1,1 @@
+"""The robot's side: acquisition, ring, sender, sink. Imports numpy and Pillow only; see `bridge.Bridge`."""
