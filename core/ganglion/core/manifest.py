@@ -31,6 +31,7 @@ class ParityRow:
 class VlmPart:
     """The instruction VLM in `vlm/`: ONNX vision, embed and decoder, tokenizer.json, chat_template.jinja.
 
+    context_tokens: prompt and answer together take at most so many.
     image_processor keys: patch_size, temporal_patch_size, merge_size, min_pixels, max_pixels, image_mean, image_std.
     """
 
@@ -41,6 +42,7 @@ class VlmPart:
     adapter_hash: str
     image_token_id: int
     eos_token_ids: tuple[int, ...]
+    context_tokens: int
     image_processor: Mapping[str, Any]
     precision: str
     opset: int

@@ -1,0 +1,54 @@
+"""The checkpoint's own chat template, rendered in a sandbox: it came with the weights and is not trusted."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ganglion.core.errors import GanglionError
+
+
+class ChatTemplate:
+    """Text and a number of images -> the prompt, up to where the assistant's answer begins.
+
+    Args:
+        source: the Jinja template.
+
+    Raises:
+        GanglionError: the template can't be compiled.
+    """
+
+    def __init__(self, source: str) -> None:
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise GanglionError(f"chat template does not compile ({error})", remedy="export again") from None
+
+    def render(self, text: str, images: int = 0) -> str:
+        """The prompt for one user turn: its images, then its text; one placeholder stands for each image.
+
+        Raises:
+            GanglionError: the template refuses the turn.
+        """
+        content = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]
+        try:
+            return self._template.render(messages=[{"role": "user", "content": content}], add_generation_prompt=True)
+        except TemplateError as error:
+            raise GanglionError(f"chat template refused the prompt ({error})", remedy="export again") from None
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
