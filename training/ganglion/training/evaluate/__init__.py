@@ -1,0 +1,1 @@
+"""Scoring an adapter on a task's data file, with the untuned base beside it."""

@@ -1,0 +1,58 @@
+"""Answers by a model: greedy, in batches, as it comes, with no constraint on the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ganglion.core.tasks import Example
+from ganglion.training.data.encoding import END_OF_TURN, Encoded, collate, encode
+
+
+def write_answers(
+    model: Any, processor: Any, examples: Sequence[Example], *, batch_size: int, max_new_tokens: int, label: str
+) -> list[str]:
+    """One text per example, in their order, without special tokens.
+
+    Args:
+        model: from load_vlm, with or without an adapter.
+        processor: from load_processor.
+        examples: their expected answers are not looked at.
+        batch_size: rows per generation; rows of like prompt length go together.
+        max_new_tokens: where an answer is cut off.
+        label: what the progress bar says.
+    """
+    tokenizer = processor.tokenizer
+    ends = sorted({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)} - {None})
+    # Encoded batch by batch, since preprocessed images are large; prompt length in characters will do for the order.
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].prompt))
+    texts = [""] * len(examples)
+    with tqdm(total=len(examples), desc=label, unit="answer", disable=None) as bar:
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            rows = [encode(processor, examples[index], with_answer=False) for index in indices]
+            for index, text in zip(indices, _generate(model, tokenizer, rows, max_new_tokens, ends), strict=True):
+                texts[index] = text
+            bar.update(len(indices))
+    return texts
+
+
+@torch.inference_mode()
+def _generate(model: Any, tokenizer: Any, rows: list[Encoded], max_new_tokens: int, ends: list[int]) -> list[str]:
+    batch = collate(rows, tokenizer.pad_token_id, side="left")
+    del batch["labels"]
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
+    written = model.generate(
+        **batch,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    texts: list[str] = tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
