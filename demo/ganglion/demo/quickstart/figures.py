@@ -6,13 +6,15 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ganglion.core.datafile import read_datafile
 from ganglion.core.manifest import Manifest, ParityRow
-from ganglion.core.tasks import Example, Task
+from ganglion.core.tasks import get_task
+from ganglion.demo.quickstart.plan import TASK, Layout
 
 _PACKAGES = ("ganglion", "torch", "transformers", "peft", "bitsandbytes", "onnxruntime", "numpy")
 
@@ -29,12 +31,28 @@ def machine() -> dict[str, Any]:
     }
 
 
-def exo_figures(task: Task, examples: Sequence[Example], answers: Sequence[str], trained: Path) -> dict[str, Any]:
-    """Metrics of the served model, with those of the trained adapter and the untuned base (an evaluation's folder)."""
-    evaluated = read_json(trained / "metrics.json")
-    served = task.metrics(examples, answers)
-    base = {f"base_{name}": value for name, value in evaluated["base"].items()}
-    return {**served, "n": int(served["n"]), **base, "trained": evaluated["adapter"]}
+def exo_figures(at: Layout) -> dict[str, Any]:
+    """Metrics of the served model at the top level; beside them those of the trained adapter and the untuned base."""
+    task = get_task(TASK)
+    examples = read_datafile(at.eval_data / "data.json", task)
+    answers = served_answers(at)
+    served = task.metrics(examples, [answers[index] for index in range(len(examples))])
+    evaluated = read_json(at.evaluation / "metrics.json")
+    base = evaluated["base"]
+    return {
+        **served,
+        "n": int(served["n"]),
+        "base_terrain_accuracy": base["terrain_accuracy"],
+        "served": served,
+        "trained": evaluated["adapter"],
+        "base": base,
+    }
+
+
+def served_answers(at: Layout) -> dict[int, str]:
+    """The served model's answer to each row of the evaluation data, by row."""
+    parts = sorted(at.answers(0).parent.glob("answers-*.json"))
+    return {int(index): answer for part in parts for index, answer in read_json(part).items()}
 
 
 def parity_figures(manifest: Manifest) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> s
     return drawing.svg
 
 
-def errors_beside_baseline(names: Sequence[str], ours: Sequence[float], baseline: Sequence[float], label: str) -> str:
+def errors_beside_baseline(names: Sequence[str], ours: Sequence[float], baseline: Sequence[float]) -> str:
     """Error per dimension as a share of the baseline's, so that dimensions of unlike units can stand side by side."""
     with _drawing(1, width=max(4.6, 0.8 * len(names))) as drawing:
         axes = drawing.axes
@@ -45,7 +45,7 @@ def errors_beside_baseline(names: Sequence[str], ours: Sequence[float], baseline
         axes[0].axhline(1.0, color=_ORANGE, lw=1.2)
         axes[0].text(len(names) - 0.5, 1.0, "predicting the mean ", color=_ORANGE, ha="right", va="bottom")
         axes[0].set_xticks(places, names)
-        axes[0].set(ylabel=f"{label} / that of the mean", ylim=(0, max(1.15, 1.1 * max(shares))))
+        axes[0].set(ylabel="error / that of the mean", ylim=(0, max(1.15, 1.1 * max(shares))))
     return drawing.svg
 
 

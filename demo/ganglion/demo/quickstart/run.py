@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.bundle import open_bundle
-from ganglion.core.datafile import read_datafile
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
-from ganglion.core.tasks import get_task
 from ganglion.demo.quickstart.config import QuickstartConfig
 from ganglion.demo.quickstart.figures import exo_figures, machine, parity_figures, read_json
 from ganglion.demo.quickstart.page import write_page
-from ganglion.demo.quickstart.plan import TASK, Layout, plan
+from ganglion.demo.quickstart.plan import Layout, plan
 from ganglion.demo.quickstart.stages import run_stages
 from ganglion.demo.quickstart.table import print_table
 
@@ -40,7 +38,7 @@ def run(config: QuickstartConfig) -> int:
     run_stages(stages, config.out / "logs", _LANES, known=set(done), finished=remember)
     report = _report(config, done, round(time.monotonic() - started, 1))
     write_json(config.out / "report.json", report)
-    write_page(config, report)
+    write_page(Layout(config.out), report, config.out / "report.html")
     print_table(report)
     print(f"\nreport: {config.out / 'report.json'}\n        {config.out / 'report.html'}")
     return 0
@@ -80,11 +78,7 @@ def _report(config: QuickstartConfig, stages: dict[str, float], total: float) ->
         "seconds": {"total": total, "stages": stages},
     }
     if not config.sensor_data:
-        task = get_task(TASK)
-        examples = read_datafile(at.eval_data / "data.json", task)
-        parts = sorted(at.answers(0).parent.glob("answers-*.json"))
-        answers = {int(index): text for part in parts for index, text in read_json(part).items()}
-        report["exo"] = exo_figures(task, examples, [answers[i] for i in range(len(examples))], at.evaluation)
+        report["exo"] = exo_figures(at)
     report["policy"] = read_json(at.policy / "metrics.json")
     report["parity"] = parity_figures(open_bundle(at.bundle).manifest)
     report["bridge"] = read_json(at.stream / "bridge.json")
