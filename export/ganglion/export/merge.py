@@ -32,6 +32,7 @@ class Adapter:
     base_id      the base as the user named it
     base_hash    sha256 of the base's weights and configuration
     hash         sha256 of the adapter's weights
+    quantization "nf4", or None where the base was not quantized
     run          all of run.json
     """
 
@@ -40,6 +41,7 @@ class Adapter:
     base_id: str
     base_hash: str
     hash: str
+    quantization: str | None
     run: Mapping[str, Any]
 
 
@@ -69,20 +71,28 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
             where=folder,
             remedy="name the base it was trained on with --base, or train again",
         )
-    return Adapter(folder, path, base_id, found, sha256_file(folder / WEIGHTS), run)
+    quantization = run.get("quantization")
+    return Adapter(
+        folder=folder,
+        base=path,
+        base_id=base_id,
+        base_hash=found,
+        hash=sha256_file(folder / WEIGHTS),
+        quantization=None if quantization == "none" else quantization,
+        run=run,
+    )
 
 
 def load_trained(adapter: Adapter) -> Any:
     """The model exactly as training left it: the (4-bit) base with the adapter beside it, float32 computation."""
-    base = load_vlm(adapter.base, quantization=adapter.run.get("quantization"), dtype=torch.float32)
+    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32)
     return _with_adapter(base, adapter)
 
 
 def load_merged(adapter: Adapter) -> Any:
     """One float32 model that computes what `load_trained` does, without adapter and without 4-bit weights."""
-    quantization = adapter.run.get("quantization")
-    base = load_vlm(adapter.base, quantization=quantization, dtype=torch.float32)
-    if quantization:
+    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32)
+    if adapter.quantization:
         base = base.dequantize()
     return _with_adapter(base.float(), adapter).merge_and_unload(safe_merge=True).eval()
 

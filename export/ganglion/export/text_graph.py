@@ -19,8 +19,9 @@ from ganglion.export.vision_graph import VisionGraph
 class EmbedGraph(nn.Module):
     """input_ids (B, T) and image_features (K, (1 + D) * H), K >= 0 -> inputs_embeds (B, T, (1 + D) * H).
 
-    Image tokens take the features in order, over the whole batch; text tokens their embedding, and zero in the
-    deepstack columns. A row of zeros stands before the features, so that steps without an image need no other graph.
+    Image tokens take the features in order, over the whole batch, as far as there are any; other tokens, and an image
+    token that the model itself wrote, take their embedding, and zero in the deepstack columns. A row of zeros stands
+    before the features, so that steps without an image need no other graph.
     """
 
     def __init__(self, embedding: nn.Module, image_token_id: int, levels: int) -> None:
@@ -32,10 +33,11 @@ class EmbedGraph(nn.Module):
         text = self.embedding(input_ids)
         if self.levels:
             text = torch.cat([text, text.new_zeros(*text.shape[:-1], self.levels * text.shape[-1])], -1)
-        is_image = input_ids == self.image_token_id
-        flat = is_image.flatten().long()
+        is_image = (input_ids == self.image_token_id).flatten().long()
         features = torch.cat([image_features.new_zeros(1, text.shape[-1]), image_features])
-        return torch.where(is_image[..., None], features[flat.cumsum(0) * flat].reshape(text.shape), text)
+        row = is_image.cumsum(0) * is_image
+        row = torch.where(row < features.shape[0], row, 0).reshape(input_ids.shape)
+        return torch.where((row > 0)[..., None], features[row], text)
 
 
 class DecoderGraph(nn.Module):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,7 @@ class _Run:
     def answer(self) -> VlmAnswer:
         """The finished answer."""
         names = ("preprocess", "vision", "prompt", "decode")
-        spans = {n: (b - a) * 1e3 for n, a, b in zip(names, self._marks, self._marks[1:], strict=True)}
+        spans = {name: (end - start) * 1e3 for name, (start, end) in zip(names, pairwise(self._marks), strict=True)}
         spans["total"] = sum(spans.values())
         return VlmAnswer(self.text(), tuple(self._tokens), self._complete, self._state.calls, spans)
 
