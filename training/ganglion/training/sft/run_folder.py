@@ -26,6 +26,9 @@ from ganglion.training.sft.config import SftConfig, binding, resolved
 RUN_FILE, CONFIG_FILE, HISTORY_FILE, CARD_FILE = "run.json", "config.yaml", "history.json", "README.md"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 CHECKPOINTS, _STARTED = "checkpoints", "started.json"
+_MERGE_NOTE = (
+    "`ganglion export` merges it into the dequantized NF4 base: the original weights are not what it was trained on.\n"
+)
 
 
 def data_hash(examples: Sequence[Example]) -> str:
@@ -136,6 +139,6 @@ Made by `ganglion train sft`. Answers the task `{run["task"]}` in JSON: {run["su
 | seed | {config.seed} |
 | last loss | {history[-1]["loss"] if history else float("nan"):.4f} |
 
-Merge it into the dequantized NF4 base, not into the original weights: those are not what it was trained on.
+{_MERGE_NOTE if config.quantization == "nf4" else ""}\
 `ganglion evaluate` measures it; no claim is made for images unlike those in the data.
 """
