@@ -53,8 +53,6 @@ def open_policy(folder: Path) -> TrainedPolicy:
     policy = VLAPolicy.from_pretrained(folder)
     robot = robot_from_dict(_read_json(folder / "robot.json"), folder / "robot.json")
     run = _read_json(folder / "run.json")
-    if "instruction" not in run:
-        raise InputError("has no key 'instruction'", where=folder / "run.json", remedy="train the policy again")
     if not (folder / NORM).is_file():
         raise InputError(f"holds no {NORM}", where=folder, remedy="give a folder that 'ganglion train policy' wrote")
     if bool(robot.cameras) != (policy.config.fusion != "none"):
@@ -79,11 +77,11 @@ def export_policy(policy_folder: Path, out: Path) -> tuple[PolicyPart, list[Pari
     write_normalization(out / NORM, trained.norm)
     vl, backbone = _export_backbone(trained, folder) if trained.base else ([], {})
     part = PolicyPart(
-        config=asdict(policy.config),
+        config={**asdict(policy.config), **({"vl_age_ms": list(trained.run["vl_age_ms"])} if trained.base else {})},
         read_frames=policy.config.read_frames,
         receptive_frames=policy.config.receptive_frames,
         frame_width=policy.config.width,
-        instruction=str(trained.run["instruction"]),
+        instruction=str(trained.run.get("instruction") or ""),
         precision="float32",
         opset=OPSET,
         **backbone,
@@ -138,7 +136,7 @@ def _image_processor(images: Any) -> dict[str, Any]:
 def _checked_base(robot: RobotSpec, run: Mapping[str, Any], folder: Path) -> str | None:
     if not robot.cameras:
         return None
-    if missing := [key for key in ("base", "base_hash", "vl_layer") if key not in run]:
+    if missing := [key for key in ("base", "base_hash", "vl_layer", "vl_age_ms", "instruction") if key not in run]:
         raise InputError(f"has no key {missing[0]!r}", where=folder / "run.json", remedy="train the policy again")
     base = resolve_base(str(run["base"]))
     if (found := base_hash(base)) != run["base_hash"]:

@@ -1,0 +1,99 @@
+"""The policy of a bundle, loaded once and shared by any number of robots.
+
+engine = PolicyEngine.open(open_bundle(path))
+session = engine.session()
+reply = session.send_hop(Hop(first_seq, stamp_ns, samples))
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+
+from ganglion.core.bundle import Bundle
+from ganglion.core.errors import BundleError
+from ganglion.core.messages import Hop
+from ganglion.core.specs import RobotSpec
+from ganglion.serving.policy.session import PolicySession, SharedParts
+from ganglion.serving.policy.vl_encoder import VlEncoder
+from ganglion.serving.policy.vl_refresh import VlRefresh
+from ganglion.serving.vlm.session import open_session
+
+
+class PolicyEngine:
+    """ONNX Runtime sessions without any robot's state. Make it with `PolicyEngine.open`."""
+
+    def __init__(self, shared: SharedParts) -> None:
+        self._shared = shared
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int = 1, *, hold_after_ms: float = 1000.0) -> PolicyEngine:
+        """Load the policy of a verified bundle and run it once, so that a robot's first hop is no slower.
+
+        Args:
+            bundle: from `open_bundle`.
+            threads: CPU threads of one operator.
+            hold_after_ms: age of VL features beyond which replies are not ready.
+
+        Raises:
+            BundleError: the bundle holds no policy, a file can't be loaded, or graphs and robot spec disagree.
+        """
+        part, robot, norm = bundle.manifest.policy, bundle.robot, bundle.norm
+        if part is None or robot is None or norm is None:
+            raise BundleError("holds no policy", where=bundle.root, remedy="export one with --policy")
+        encoder = open_session(bundle.path("policy/sensor_stream.onnx"), threads=threads)
+        head = open_session(bundle.path("policy/action_head.onnx"), threads=threads)
+        _check_graph(bundle, encoder, "sensor_stream.onnx", "input", "samples", 2, robot.sensors[0].channels)
+        _check_graph(bundle, head, "action_head.onnx", "input", "frames", 1, part.read_frames)
+        _check_graph(bundle, head, "action_head.onnx", "output", "actions", 1, robot.actions.horizon)
+        _check_graph(bundle, head, "action_head.onnx", "output", "actions", 2, robot.actions.dim)
+        refresh = VlRefresh(VlEncoder(bundle, threads)) if robot.cameras else None
+        engine = cls(SharedParts(robot, norm, part, encoder, head, refresh, hold_after_ms))
+        engine._warm_up()
+        return engine
+
+    @property
+    def robot(self) -> RobotSpec:
+        """The robot that the policy was made for."""
+        return self._shared.robot
+
+    def session(self, instruction: str | None = None) -> PolicySession:
+        """A session for one robot; `instruction` None means the one the policy was trained to follow."""
+        return PolicySession(self._shared, self._shared.part.instruction if instruction is None else instruction)
+
+    def close(self) -> None:
+        """End the refresh thread. Harmless when called twice."""
+        if self._shared.refresh:
+            self._shared.refresh.close()
+
+    def __enter__(self) -> PolicyEngine:
+        """Give the engine."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _warm_up(self) -> None:
+        sensor, session = self._shared.robot.sensors[0], self.session()
+        for hop in range(3):
+            samples = np.broadcast_to(self._shared.norm.sensor.mean, (sensor.hop_samples, sensor.channels))
+            session.send_hop(Hop(hop * sensor.hop_samples, 0, samples))
+        head = self._shared.head
+        shapes = {i.name: [size if isinstance(size, int) else 1 for size in i.shape] for i in head.get_inputs()}
+        for _ in range(3):
+            head.run(None, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+
+
+def _check_graph(bundle: Bundle, session: object, file: str, side: str, name: str, axis: int, expected: int) -> None:
+    shapes = {value.name: value.shape for value in getattr(session, f"get_{side}s")()}
+    found = shapes[name][axis] if name in shapes else None
+    if found != expected:
+        raise BundleError(
+            f"{side} {name!r} has size {found} on axis {axis}, the manifest says {expected}",
+            where=bundle.path(f"policy/{file}"),
+            remedy="export again",
+        )

@@ -1,0 +1,81 @@
+"""Camera frames and the instruction to VL features, at camera rate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ganglion.core.bundle import Bundle
+from ganglion.core.errors import BundleError
+from ganglion.core.messages import Frame
+from ganglion.serving.vlm.preprocess import ImagePreprocessor
+from ganglion.serving.vlm.prompt import PromptEncoder
+from ganglion.serving.vlm.session import open_session
+
+Array = npt.NDArray[np.float32]
+_PROMPTS = 64
+
+
+@dataclass(frozen=True)
+class VlFeatures:
+    """What the backbone made of one set of frames.
+
+    features    (1, T, width) float32
+    mask        (1, T) float32, ones
+    exposed_ns  source stamp of the oldest frame used
+    encode_ms   how long it took, decoding and preprocessing included
+    """
+
+    features: Array
+    mask: Array
+    exposed_ns: int
+    encode_ms: float
+
+
+class VlEncoder:
+    """vl_encoder.onnx of a bundle with what its inputs need.
+
+    Raises:
+        BundleError: a file can't be loaded, or the manifest lacks what cameras need.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        part = bundle.manifest.policy
+        if part is None or part.image_token_id is None or part.image_processor is None:
+            raise BundleError("has cameras but no image processor", where=bundle.root, remedy="export again")
+        self._session = open_session(bundle.path("policy/vl_encoder.onnx"), threads=threads)
+        self._preprocess = ImagePreprocessor.from_manifest(part.image_processor)
+        prompts = PromptEncoder(bundle.path("policy"), part.image_token_id, self._preprocess.merge_size)
+
+        @lru_cache(maxsize=_PROMPTS)
+        def encode_prompt(
+            text: str, grid: tuple[tuple[int, ...], ...]
+        ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+            return prompts.encode(text, np.array(grid, np.int64))
+
+        self._encode_prompt = encode_prompt
+
+    def __call__(self, frames: Sequence[Frame], instruction: str) -> VlFeatures:
+        """Encode one frame of each camera, in the robot spec's order, with the instruction.
+
+        Raises:
+            InputError: a frame can't be decoded, or the instruction holds an image placeholder.
+        """
+        start = time.perf_counter()
+        pixel_values, grid = self._preprocess([frame.jpeg for frame in frames])
+        input_ids, position_ids = self._encode_prompt(instruction, tuple(map(tuple, grid.tolist())))
+        feeds = {
+            "pixel_values": pixel_values,
+            "image_grid_thw": grid,
+            "input_ids": input_ids,
+            "position_ids": position_ids,
+        }
+        (features,) = self._session.run(None, feeds)
+        exposed_ns = min(frame.stamp_ns for frame in frames)
+        mask = np.ones(features.shape[:2], np.float32)
+        return VlFeatures(features, mask, exposed_ns, 1e3 * (time.perf_counter() - start))

@@ -1,0 +1,476 @@
+"""A policy session against the torch policy on whole windows, and what it does when the data is not as it should be."""
+
+import io
+import json
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganglion.core.bundle import open_bundle, seal_bundle
+from ganglion.core.errors import BundleError, GanglionError, InputError
+from ganglion.core.manifest import FORMAT_VERSION, Manifest
+from ganglion.core.messages import Frame, Hop
+from ganglion.core.normalization import Normalization, Scale, write_normalization
+from ganglion.core.paths import write_json
+from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
+from ganglion.serving.policy.engine import PolicyEngine
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.slow
+
+CHANNELS, HOP, WINDOW, PERIOD_NS = 24, 13, 650, round(1e9 / 650)
+BLIND = RobotSpec(
+    name="blind",
+    cameras=(),
+    sensors=(SensorSpec("tip", (ChannelGroup("force", 4, "N"), ChannelGroup("a_scan", 20, "dB")), rate_hz=650.0),),
+    actions=default_robot().actions,
+)
+SEEING = replace(BLIND, name="seeing", cameras=(CameraSpec("scene", height=56, width=84, rate_hz=30.0),))
+BASE = "offline:qwen2_vl?untrained"
+
+
+def write_policy(folder, robot):
+    """What training would leave, with random weights of which every one matters."""
+    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.policy import VLAPolicy
+    from ganglion.model.vlm import load_vlm
+
+    torch.manual_seed(3)
+    run = {"base": None}
+    vl_width = 0
+    if robot.cameras:
+        path = resolve_base(BASE)
+        vl_width = load_vlm(path).config.get_text_config().hidden_size
+        run = {
+            "base": BASE,
+            "base_hash": base_hash(path),
+            "vl_layer": 1,
+            "vl_age_ms": [0.0, 150.0],
+            "instruction": "Touch.",
+        }
+    policy = VLAPolicy(policy_config(robot, "tiny", vl_width=vl_width)).eval()
+    for value in policy.parameters():
+        if value.ndim < 2:
+            torch.nn.init.normal_(value, value.mean().item(), 0.3)
+    policy.save_pretrained(folder)
+    random = np.random.default_rng(3)
+    scale = [
+        Scale(random.normal(size=n).astype(np.float32), random.uniform(0.5, 2, n).astype(np.float32))
+        for n in (CHANNELS, 7)
+    ]
+    write_normalization(folder / "norm.json", Normalization(*scale))
+    write_json(folder / "robot.json", to_dict(robot))
+    write_json(folder / "run.json", run)
+
+
+def make_bundle(root, robot):
+    from ganglion.export.onnx_policy import export_policy
+
+    write_policy(root / "policy", robot)
+    part, parity = export_policy(root / "policy", root / "bundle")
+    manifest = Manifest(FORMAT_VERSION, "test", {}, {}, tuple(parity), to_dict(robot), policy=part)
+    seal_bundle(root / "bundle", manifest)
+    return root
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("blind"), BLIND)
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("seeing"), SEEING)
+
+
+@pytest.fixture(scope="module")
+def engine(blind):
+    with PolicyEngine.open(open_bundle(blind / "bundle")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def seeing_engine(seeing):
+    with PolicyEngine.open(open_bundle(seeing / "bundle")) as engine:
+        yield engine
+
+
+class Trained:
+    """The torch policy with its normalization: a whole window in, a chunk in units out."""
+
+    def __init__(self, root):
+        from ganglion.core.normalization import read_normalization
+        from ganglion.model.policy.policy import VLAPolicy
+
+        self.policy = VLAPolicy.from_pretrained(root / "policy")
+        self.norm = read_normalization(root / "policy" / "norm.json")
+
+    def chunk(self, samples, end, *vl):
+        """From the window that ends before sample `end`, normalized as the session's is."""
+        window = torch.from_numpy(self.norm.sensor.normalize(samples[end - WINDOW : end]))[None]
+        with torch.no_grad():
+            return self.policy(window, *vl)[0].numpy()
+
+    def normalized(self, reply):
+        return (reply.chunk - self.norm.action.mean) / self.norm.action.std
+
+
+@pytest.fixture(scope="module")
+def trained(blind):
+    return Trained(blind)
+
+
+def stream(count, seed=0, dtype=np.float32):
+    random = np.random.default_rng(seed)
+    slow = 2 * np.sin(np.arange(count)[:, None] / 300 + np.arange(CHANNELS))
+    return (random.standard_normal((count, CHANNELS)) + slow).astype(dtype)
+
+
+def stamp(last_seq):
+    return 10**9 + last_seq * PERIOD_NS
+
+
+def send(session, samples, sizes, first=0):
+    """Send samples in messages of `sizes` in turn; returns the replies."""
+    replies, at, turn = [], 0, 0
+    while at < len(samples):
+        part = samples[at : at + sizes[turn % len(sizes)]]
+        replies.append(session.send_hop(Hop(first + at, stamp(first + at + len(part) - 1), part)))
+        at, turn = at + len(part), turn + 1
+    return replies
+
+
+@pytest.mark.parametrize("sizes", [(13,), (65,), (7, 20, 13), (1,), (650,), (2000,)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_what_is_streamed_equals_the_whole_window(engine, trained, sizes, dtype):
+    samples = stream(3 * WINDOW, dtype=dtype)
+    replies = [r for r in send(engine.session(), samples, sizes) if r is not None and r.ready]
+    assert replies[-1].last_seq == 3 * WINDOW - 1
+    for reply in replies[::10] + replies[-1:]:
+        if reply.last_seq + 1 >= WINDOW:
+            expected = trained.chunk(samples, reply.last_seq + 1)
+            np.testing.assert_allclose(trained.normalized(reply), expected, atol=1e-5, rtol=0)
+            assert reply.stamp_ns == pytest.approx(stamp(reply.last_seq), abs=HOP)
+
+
+def test_a_long_stream_does_not_drift(engine, trained):
+    session, samples = engine.session(), stream(120 * WINDOW, seed=5)
+    reply = send(session, samples, (130,))[-1]
+    np.testing.assert_allclose(trained.normalized(reply), trained.chunk(samples, len(samples)), atol=1e-5, rtol=0)
+
+
+def test_a_stream_is_warming_until_the_receptive_field_is_filled(engine):
+    replies = send(engine.session(), stream(60 * HOP), (HOP,))
+    receptive = engine.session()._shared.part.receptive_frames
+    assert [reply.ready for reply in replies] == [False] * (receptive - 1) + [True] * (61 - receptive)
+    assert all((reply.flags == ("warming",)) == (not reply.ready) for reply in replies)
+    assert not replies[0].chunk.any() and replies[-1].chunk.any()
+    assert replies[0].chunk.shape == (8, 7) and replies[0].chunk.dtype == np.float32
+
+
+def test_no_reply_before_a_hop_is_whole(engine):
+    replies = send(engine.session(), stream(26), (5, 7, 1, 12, 1))
+    assert [reply is not None for reply in replies] == [False, False, True, False, True]
+    assert [reply.last_seq for reply in replies if reply] == [12, 25]
+
+
+@pytest.mark.parametrize("sizes", [(13,), (7, 20)])
+def test_after_a_gap_the_session_begins_anew_and_is_right_again(engine, trained, sizes):
+    session, samples = engine.session(), stream(4 * WINDOW)
+    send(session, samples[:1000], sizes)
+    replies = [r for r in send(session, samples[1005:], sizes, first=1005) if r]
+    assert "gap" in replies[0].flags and not replies[0].ready
+    assert all("gap" not in reply.flags for reply in replies[1:])
+    assert [reply.ready for reply in replies].index(True) > 20
+    ready = [reply for reply in replies if reply.ready and reply.last_seq + 1 >= 1005 + WINDOW + 20]
+    for reply in ready[::7]:
+        expected = trained.chunk(samples, reply.last_seq + 1)
+        np.testing.assert_allclose(trained.normalized(reply), expected, atol=1e-5, rtol=0)
+
+
+def test_after_a_gap_hops_end_where_the_messages_end(engine):
+    session, samples = engine.session(), stream(40 * HOP)
+    send(session, samples[: 10 * HOP], (HOP,))
+    late = 10 * HOP + 4
+    assert session.send_hop(Hop(late, stamp(11 * HOP - 1), samples[late : 11 * HOP])) is None
+    reply = session.send_hop(Hop(11 * HOP, stamp(12 * HOP - 1), samples[11 * HOP : 12 * HOP]))
+    assert reply.last_seq == 12 * HOP - 1
+    assert reply.flags == ("gap", "warming")
+
+
+def test_priming_with_a_window_leaves_no_warming_to_do(engine, trained):
+    session, samples = engine.session(), stream(WINDOW + HOP)
+    send(session, stream(500, seed=9), (HOP,))
+    session.prime(Hop(7000, stamp(7000 + WINDOW - 1), samples[:WINDOW]))
+    reply = session.send_hop(Hop(7000 + WINDOW, stamp(7000 + WINDOW + HOP - 1), samples[WINDOW:]))
+    assert reply.ready and reply.flags == ()
+    np.testing.assert_allclose(trained.normalized(reply), trained.chunk(samples, WINDOW + HOP), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_value_that_is_no_number_counts_as_the_mean_and_that_reply_holds(engine, trained, value):
+    session, samples = engine.session(), stream(3 * WINDOW)
+    broken = samples.copy()
+    broken[1000, 5] = value
+    replies = send(session, broken, (HOP,))
+    struck = 1000 // HOP
+    assert replies[struck].flags == ("nonfinite",) and not replies[struck].ready
+    assert all(reply.flags == () and reply.ready for reply in replies[struck + 1 :])
+    samples[1000, 5] = trained.norm.sensor.mean[5]
+    for reply in replies[struck + 1 :: 9]:
+        expected = trained.chunk(samples, reply.last_seq + 1)
+        np.testing.assert_allclose(trained.normalized(reply), expected, atol=1e-5, rtol=0)
+
+
+def test_an_infinite_float16_is_noticed(engine):
+    samples = stream(HOP, dtype=np.float16)
+    samples[3, 3] = np.inf
+    assert "nonfinite" in send(engine.session(), samples, (HOP,))[0].flags
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((13, 23), np.float32), np.zeros(24, np.float32), np.zeros((13, 24)), np.zeros((13, 24), int)]
+)
+def test_samples_of_another_shape_or_type_are_refused_and_nothing_is_lost(engine, trained, samples):
+    session, good = engine.session(), stream(WINDOW + HOP)
+    send(session, good[:WINDOW], (HOP,))
+    with pytest.raises(InputError, match=r"sensor tip: samples are .*float16 or float32 \(n, 24\)"):
+        session.send_hop(Hop(WINDOW, stamp(WINDOW), samples))
+    reply = session.send_hop(Hop(WINDOW, stamp(WINDOW + HOP - 1), good[WINDOW:]))
+    assert reply.flags == ()
+    np.testing.assert_allclose(trained.normalized(reply), trained.chunk(good, WINDOW + HOP), atol=1e-5, rtol=0)
+
+
+def test_sessions_of_one_engine_do_not_see_each_other_even_in_parallel(engine):
+    streams = [stream(2 * WINDOW, seed=seed) for seed in range(4)]
+    alone = [send(engine.session(), samples, (HOP,))[-1].chunk for samples in streams]
+    together = [None] * 4
+
+    def serve(index):
+        together[index] = send(engine.session(), streams[index], (HOP,))[-1].chunk
+
+    threads = [threading.Thread(target=serve, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(alone, together)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+def test_a_blind_robot_has_no_age_and_no_camera(engine):
+    session = engine.session()
+    assert send(session, stream(HOP), (HOP,))[0].vl_age_ms is None
+    with pytest.raises(InputError, match="robot blind: has no camera 'scene'"):
+        session.send_frame(Frame("scene", 0, b""))
+
+
+def test_the_host_names_its_legs(engine):
+    reply = send(engine.session(), stream(WINDOW), (HOP,))[-1]
+    assert set(reply.timings_ms) == {"preprocess", "encoder", "head"}
+    assert all(value >= 0 for value in reply.timings_ms.values())
+
+
+def test_a_closed_session_says_so(engine):
+    session = engine.session()
+    session.close()
+    session.close()
+    with pytest.raises(GanglionError, match="policy session: is closed"):
+        send(session, stream(HOP), (HOP,))
+
+
+def test_a_graph_that_contradicts_the_robot_spec_is_refused(blind):
+    bundle = open_bundle(blind / "bundle")
+    wrong = replace(bundle, robot=replace(BLIND, actions=replace(BLIND.actions, horizon=9)))
+    with pytest.raises(BundleError, match=r"action_head.onnx: output 'actions' has size 8 on axis 1, .* 9"):
+        PolicyEngine.open(wrong)
+
+
+def test_the_parity_rows_are_within_their_limits(blind, seeing):
+    for root in (blind, seeing):
+        rows = {row.stage: row for row in open_bundle(root / "bundle").manifest.parity}
+        assert rows["onnx"].against == "trained" and rows["onnx"].max_abs <= 1e-4
+        assert rows["stream"].against == "window" and rows["stream"].max_abs <= 1e-5
+
+
+# With a camera.
+
+
+def picture(seed, size=(84, 56)):
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    jpeg = io.BytesIO()
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(jpeg, "JPEG", quality=90)
+    return jpeg.getvalue()
+
+
+def wait_for(condition):
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def seen(session, jpeg, stamp_ns):
+    """Send a frame and wait until its features are in use."""
+    session.send_frame(Frame("scene", stamp_ns, jpeg))
+    wait_for(lambda: session._features is not None and session._features.exposed_ns == stamp_ns)
+
+
+def torch_features(jpeg, instruction):
+    from ganglion.model.checkpoint import resolve_base
+    from ganglion.model.processor import load_processor
+    from ganglion.model.vl_features import vl_features
+    from ganglion.model.vlm import load_vlm
+
+    path = resolve_base(BASE)
+    processor = load_processor(path)
+    content = [{"type": "image"}, {"type": "text", "text": instruction}]
+    chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=[chat], images=[Image.open(io.BytesIO(jpeg)).convert("RGB")], return_tensors="pt")
+    with torch.no_grad():
+        return vl_features(load_vlm(path, dtype=torch.float32), inputs, 1)
+
+
+def test_frame_and_samples_to_chunk_equals_the_trained_policy_and_backbone(seeing_engine, seeing):
+    trained, jpeg, samples = Trained(seeing), picture(1), stream(WINDOW)
+    for instruction, expected_text in ((None, "Touch."), ("Back off.", "Back off.")):
+        session = seeing_engine.session(instruction)
+        seen(session, jpeg, stamp(WINDOW - 1) - 80_000_000)
+        reply = send(session, samples, (HOP,))[-1]
+        assert reply.ready and reply.vl_age_ms == pytest.approx(80, abs=1e-3)
+        features = torch_features(jpeg, expected_text)
+        expected = trained.chunk(samples, WINDOW, features, torch.ones(features.shape[:2]), torch.tensor([0.08]))
+        np.testing.assert_allclose(trained.normalized(reply), expected, atol=1e-4, rtol=0)
+
+
+def test_image_instruction_and_age_all_matter(seeing_engine):
+    samples = stream(WINDOW)
+
+    def chunk(seed=1, instruction=None, age_ms=50):
+        session = seeing_engine.session(instruction)
+        seen(session, picture(seed), stamp(WINDOW - 1) - age_ms * 1_000_000)
+        return send(session, samples, (HOP,))[-1].chunk
+
+    first = chunk()
+    for other in (chunk(seed=2), chunk(instruction="Back off now."), chunk(age_ms=140)):
+        assert np.abs(first - other).max() > 1e-4
+    np.testing.assert_array_equal(first, chunk())
+
+
+def test_without_a_frame_the_robot_holds(seeing_engine):
+    reply = send(seeing_engine.session(), stream(WINDOW), (HOP,))[-1]
+    assert (reply.ready, reply.flags, reply.vl_age_ms) == (False, ("no_frame",), None)
+    assert not reply.chunk.any()
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "flags", "ready"), [(149, (), True), (400, ("stale_frame",), True), (1500, ("stale_frame",), False)]
+)
+def test_an_old_frame_is_named_and_in_the_end_the_robot_holds(seeing_engine, age_ms, flags, ready):
+    session = seeing_engine.session()
+    seen(session, picture(1), stamp(WINDOW - 1) - age_ms * 1_000_000)
+    reply = send(session, stream(WINDOW), (HOP,))[-1]
+    assert (reply.flags, reply.ready) == (flags, ready)
+    assert reply.vl_age_ms == pytest.approx(age_ms, abs=1e-3)
+
+
+def test_a_frame_of_a_moment_after_the_sample_has_age_zero(seeing_engine):
+    session = seeing_engine.session()
+    seen(session, picture(1), stamp(WINDOW - 1) + 5_000_000)
+    assert send(session, stream(WINDOW), (HOP,))[-1].vl_age_ms == 0.0
+
+
+def test_the_newest_frame_wins_and_each_session_gets_its_turn(seeing_engine):
+    sessions = [seeing_engine.session() for _ in range(3)]
+    for number in range(20):
+        for session in sessions:
+            session.send_frame(Frame("scene", 1 + number, picture(number)))
+    wait_for(lambda: all(s._features is not None and s._features.exposed_ns == 20 for s in sessions))
+
+
+def test_an_instruction_takes_effect_with_the_next_frame(seeing_engine):
+    session, samples = seeing_engine.session(), stream(WINDOW)
+    seen(session, picture(1), 1)
+    before = session._features.features
+    session.set_instruction("Back off.")
+    assert session._features.features is before
+    seen(session, picture(1), 2)
+    assert before.shape != session._features.features.shape or np.abs(before - session._features.features).max() > 1e-4
+    assert send(session, samples, (HOP,))[-1] is not None
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (Frame("rear", 0, b""), "has no camera 'rear'; send frames of \\['scene'\\]"),
+        (Frame("scene", 0, b"no jpeg"), "camera scene: frame is no image"),
+        (Frame("scene", 0, picture(1, (56, 84))), "frame is 56 x 84 pixels, the spec says 84 x 56"),
+    ],
+)
+def test_a_frame_that_does_not_fit_the_spec_is_refused_at_once(seeing_engine, frame, reason):
+    with pytest.raises(InputError, match=reason):
+        seeing_engine.session().send_frame(frame)
+
+
+def test_a_truncated_frame_is_flagged_and_the_older_features_age_on(seeing_engine):
+    session, samples = seeing_engine.session(), stream(WINDOW)
+    seen(session, picture(1), stamp(WINDOW - 1) - 100_000_000)
+    session.send_frame(Frame("scene", stamp(WINDOW - 1), picture(2)[:-200]))
+    wait_for(lambda: session.frame_error is not None)
+    reply = send(session, samples, (HOP,))[-1]
+    assert reply.ready and reply.flags == ("bad_frame",)
+    assert reply.vl_age_ms == pytest.approx(100, abs=1e-3)
+    seen(session, picture(1), stamp(WINDOW - 1))
+    assert session.frame_error is None
+
+
+def test_a_hop_never_waits_for_a_frame(seeing_engine):
+    """While the refresh thread is kept busy by force, hops are answered."""
+    session, samples = seeing_engine.session(), stream(WINDOW)
+    seen(session, picture(1), 1)
+    refresh = session._shared.refresh
+    held, release = threading.Event(), threading.Event()
+    encoder = refresh._encoder
+
+    def blocked(frames, instruction):
+        held.set()
+        release.wait(60)
+        return encoder(frames, instruction)
+
+    refresh._encoder = blocked
+    try:
+        session.send_frame(Frame("scene", 2, picture(2)))
+        assert held.wait(60)
+        replies = send(session, samples, (HOP,))
+        assert len(replies) == WINDOW // HOP
+        assert session._features.exposed_ns == 1
+    finally:
+        refresh._encoder = encoder
+        release.set()
+    wait_for(lambda: session._features.exposed_ns == 2)
+
+
+def test_a_bundle_names_what_the_camera_path_needs(seeing):
+    manifest = json.loads((seeing / "bundle" / "manifest.json").read_text())
+    assert manifest["policy"]["instruction"] == "Touch."
+    assert manifest["policy"]["config"]["vl_age_ms"] == [0.0, 150.0]
+    assert set(manifest["policy"]["image_processor"]) == {
+        *("patch_size", "temporal_patch_size", "merge_size", "min_pixels", "max_pixels", "image_mean", "image_std"),
+    }
+
+
+def test_serving_a_policy_imports_neither_torch_nor_transformers(blind):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pathlib import Path; from ganglion.core.bundle import open_bundle;"
+        "from ganglion.serving.policy.engine import PolicyEngine; PolicyEngine.open(open_bundle(Path(sys.argv[1])));"
+        "heavy = {'torch', 'transformers'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code, str(blind / "bundle")], check=True)
