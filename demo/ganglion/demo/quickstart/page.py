@@ -94,8 +94,11 @@ def _cell(metrics: Mapping[str, float], name: str) -> str:
 
 
 def _policy_note(report: Mapping[str, Any]) -> str:
-    measured = "Mean absolute error of each dimension, as a share of what predicting the training mean gives."
-    return f"{measured} {report['policy']['note']}"
+    data = "held-back OCT volumes" if report["config"]["sensor_data"] else "fresh seeds of the synthetic stream"
+    return (
+        f"Mean absolute error of each dimension on {report['policy']['n']} windows from {data}, as a share of what "
+        "predicting the training mean gives."
+    )
 
 
 def _bridge_note(bridge: Mapping[str, Any]) -> str:
@@ -111,13 +114,14 @@ def _plots(at: Layout, report: Mapping[str, Any]) -> dict[str, str]:
     histories = {"sensor policy": read_json(at.policy / "history.json")}
     if "exo" in report:
         histories = {"exo_assist (QLoRA)": read_json(at.adapter / "history.json"), **histories}
-    policy = report["policy"]
+    dimensions = report["policy"]["dimensions"]
+    ours, mean = ([found[kind] for found in dimensions.values()] for kind in ("mae", "mean_mae"))
     with np.load(at.stream / "trace.npz", allow_pickle=False) as trace:
         latency, window = trace["hop_to_action_ms"], trace["window"]
     groups = [(group.name, group.channels, group.unit) for group in sensor.groups]
     return {
         "training": plots.training_curves(histories),
-        "policy": plots.errors_beside_baseline(policy["names"], policy["mae_by_name"], policy["mean_mae_by_name"]),
+        "policy": plots.errors_beside_baseline(list(dimensions), ours, mean),
         "latency": plots.latency_histogram(latency, sensor.hop_ms),
         "window": plots.sensor_window(window, sensor.rate_hz, groups),
     }
