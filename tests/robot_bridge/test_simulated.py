@@ -1,0 +1,55 @@
+"""The simulated robot as a source gives what the simulation gives, sample by sample."""
+
+import numpy as np
+
+from ganglion.core.messages import Reply
+from ganglion.core.specs import default_robot
+from ganglion.robot_bridge.bridge import Bridge
+from ganglion.robot_bridge.simulated import NeedleFrames, needle_samples
+from ganglion.robot_bridge.source import SourceName
+from ganglion.simulation.near_peak import NearPeakStream
+
+ROBOT = default_robot()
+
+
+def test_reading_in_order_after_a_jump_and_backwards_gives_the_same_stream():
+    source, stream = needle_samples(ROBOT, seed=4), NearPeakStream(ROBOT, 4)
+    into = np.empty(1026, np.float32)
+    for seq in (*range(40), 1000, 1001, 17, 18):
+        assert source.read(seq, 123 + seq, into) == 123 + seq
+        np.testing.assert_array_equal(into, stream.sample(seq))
+
+
+def test_frames_show_the_same_world_at_the_same_time():
+    frames, stream = NeedleFrames(ROBOT, 4, "scene"), NearPeakStream(ROBOT, 4)
+    np.testing.assert_array_equal(frames.frame(1.5), stream.frame(1.5))
+
+
+class Keeper:
+    def __init__(self):
+        self.hops, self.frames = [], []
+
+    def set_instruction(self, instruction):
+        pass
+
+    def send_frame(self, frame):
+        self.frames.append(frame)
+
+    def send_hop(self, hop):
+        self.hops.append(hop)
+        last = hop.first_seq + len(hop.samples) - 1
+        return Reply(np.zeros((8, 7), np.float32), last, hop.stamp_ns, ready=True, vl_age_ms=None)
+
+    def close(self):
+        pass
+
+
+def test_the_needle_comes_through_the_bridge_in_float16():
+    client = Keeper()
+    source = SourceName("ganglion.robot_bridge.simulated:needle_samples", {"seed": 4})
+    cameras = {"scene": SourceName("ganglion.robot_bridge.simulated:NeedleFrames", {"seed": 4, "camera": "scene"})}
+    report = Bridge(ROBOT, source, client, cameras=cameras).run(0.4)
+    received = np.concatenate([hop.samples for hop in client.hops])
+    expected = NearPeakStream(ROBOT, 4).samples(0, len(received)).astype(np.float16)
+    np.testing.assert_array_equal(received, expected)
+    assert report.samples_lost == 0 and client.frames
