@@ -85,13 +85,13 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
 
 def load_trained(adapter: Adapter) -> Any:
     """The model exactly as training left it: the (4-bit) base with the adapter beside it, float32 computation."""
-    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32)
+    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32, device="cpu")
     return _with_adapter(base, adapter)
 
 
 def load_merged(adapter: Adapter) -> Any:
     """One float32 model that computes what `load_trained` does, without adapter and without 4-bit weights."""
-    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32)
+    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32, device="cpu")
     if adapter.quantization:
         base = base.dequantize()
     return _with_adapter(base.float(), adapter).merge_and_unload(safe_merge=True).eval()

@@ -85,6 +85,6 @@ def _describe(adapter: Adapter, model: Any, processor: Any) -> VlmPart:
         eos_token_ids=tuple(sorted({end for end in known if end is not None})),
         context_tokens=model.config.get_text_config().max_position_embeddings,
         image_processor=image_settings(processor),
-        precision="fp32",
+        precision="float32",
         opset=OPSET,
     )

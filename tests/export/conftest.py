@@ -1,0 +1,80 @@
+"""Small random Qwen-VLs of each family, exported once per worker, and a trained adapter."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model of two layers each, its processor for images up to 280 x 280, and the folder of its ONNX files."""
+
+    model: Any
+    processor: Any
+    folder: Path
+
+
+def shallow(family):
+    """The offline base's classes and widths at depth 2, with random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from ganglion.model.offline import offline_base
+
+    base = offline_base(family, pretext=False)
+    config = AutoConfig.from_pretrained(base)
+    text, vision = config.text_config, config.vision_config
+    text.num_hidden_layers = vision.depth = 2
+    if hasattr(text, "layer_types"):
+        text.layer_types = text.layer_types[:2]
+    if hasattr(vision, "fullatt_block_indexes"):
+        vision.fullatt_block_indexes = [1]
+    if hasattr(vision, "deepstack_visual_indexes"):
+        vision.deepstack_visual_indexes = [0]
+    torch.manual_seed(0)
+    return AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval(), base
+
+
+@pytest.fixture(scope="session", params=[pytest.param(f, marks=pytest.mark.xdist_group(f)) for f in FAMILIES])
+def exported(request, tmp_path_factory):
+    from ganglion.export.onnx_vlm import export_vlm
+    from ganglion.model.processor import load_processor
+
+    model, base = shallow(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    export_vlm(model, folder)
+    return Exported(model, load_processor(base, max_pixels=280 * 280), folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """(adapter folder, logits of the very model in memory that was trained, prompts they are of)."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from ganglion.export.parity import fresh_cases, make_prompts, prompt_logits
+    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.processor import load_processor
+    from ganglion.model.vlm import load_vlm
+
+    name = "offline:qwen2_vl?untrained"
+    base = resolve_base(name)
+    torch.manual_seed(0)
+    model = load_vlm(base, quantization="nf4", dtype=torch.float32, device="cpu")
+    prompts = make_prompts(model, load_processor(base), fresh_cases(3, seed=5))
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for prompt in prompts:
+        model(**prompt.inputs, labels=prompt.inputs["input_ids"]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(folder)
+    run = {"task": "exo_assist", "base": name, "base_hash": base_hash(base), "quantization": "nf4", "seed": 0}
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder, prompt_logits(model.eval().get_base_model(), prompts), prompts

@@ -1,0 +1,120 @@
+"""`ganglion export` as a user runs it: a whole bundle or none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ganglion.core.bundle import open_bundle
+from ganglion.core.cli import main
+from ganglion.core.errors import BundleError
+from ganglion.core.manifest import FORMAT_VERSION
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("merge")]
+
+
+@pytest.fixture(scope="session")
+def bundle(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "bundle"
+    assert main(["export", "--adapter", str(trained[0]), "--out", str(out), "--parity_samples", "2"]) == 0
+    return out
+
+
+def test_the_bundle_opens_and_says_what_it_is_and_how_far_from_what_was_trained(bundle, trained):
+    manifest = open_bundle(bundle).manifest
+    assert manifest.vlm.task == "exo_assist"
+    assert manifest.vlm.base_hash == json.loads((trained[0] / "run.json").read_text())["base_hash"]
+    assert [(row.part, row.stage, row.against) for row in manifest.parity] == [
+        ("vlm", "merged", "trained"),
+        ("vlm", "onnx", "merged"),
+    ]
+    assert all(row.max_abs <= 1e-4 and row.samples == 2 for row in manifest.parity)
+    assert manifest.parity[1].metrics == {"greedy_equal": True, "greedy_tokens": 32.0}
+
+
+def test_the_card_and_the_resolved_config_lie_in_the_bundle(bundle):
+    assert "| vlm | merged | trained | 2 |" in (bundle / "README.md").read_text()
+    assert "parity_samples: 2" in (bundle / "export.yaml").read_text()
+
+
+def test_nothing_else_is_left_beside_the_bundle(bundle):
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_an_existing_bundle_is_refused_and_left_as_it_was(bundle, trained, capsys):
+    before = open_bundle(bundle).manifest
+    assert main(["export", "--adapter", str(trained[0]), "--out", str(bundle)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert open_bundle(bundle).manifest == before
+
+
+def test_force_does_not_replace_what_is_no_bundle(trained, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["export", "--adapter", str(trained[0]), "--out", str(tmp_path), "--force"]) == 2
+    assert "is no bundle" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_export_that_fails_leaves_the_old_bundle(bundle, trained, tmp_path, capsys):
+    before = open_bundle(bundle).manifest
+    args = ["export", "--adapter", str(trained[0]), "--policy", str(tmp_path), "--out", str(bundle), "--force"]
+    assert main(args) == 2
+    assert "holds no robot.json" in capsys.readouterr().err
+    assert open_bundle(bundle).manifest == before
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "nothing to export"),
+        (["--adapter", "nowhere"], "holds no adapter_config.json"),
+        (["--adapter", "nowhere", "--parity_samples", "0"], "--parity_samples is 0"),
+        (["--adaptor", "nowhere"], "adaptor"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(args, message, tmp_path, capsys):
+    assert main(["export", *args, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_export_leaves_no_half_bundle(trained, tmp_path):
+    out = tmp_path / "bundle"
+    command = [sys.executable, "-m", "ganglion.core.cli", "export", "--adapter", str(trained[0]), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    try:
+        while not (begun := list(tmp_path.glob(".bundle.*/bundle/vlm/*.onnx"))) and process.poll() is None:
+            time.sleep(0.05)
+        assert begun
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not out.exists()
+
+
+def test_a_flipped_byte_a_missing_file_and_a_newer_format_are_refused_by_name(bundle):
+    weights, manifest = bundle / "vlm/decoder.onnx", bundle / "manifest.json"
+    good, text = weights.read_bytes(), manifest.read_text()
+    middle = len(good) // 2
+    try:
+        weights.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        with pytest.raises(BundleError, match=r"vlm/decoder\.onnx: has changed"):
+            open_bundle(bundle)
+        weights.unlink()
+        with pytest.raises(BundleError, match=r"vlm/decoder\.onnx: is missing"):
+            open_bundle(bundle)
+        weights.write_bytes(good)
+        newer = json.loads(text) | {"format_version": FORMAT_VERSION + 1}
+        manifest.write_text(json.dumps(newer))
+        with pytest.raises(BundleError, match=r"manifest\.json: has format version 2"):
+            open_bundle(bundle)
+    finally:
+        weights.write_bytes(good)
+        manifest.write_text(text)
+    open_bundle(bundle)

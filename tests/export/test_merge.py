@@ -1,0 +1,67 @@
+"""Merging: equal to what was trained, which the obvious ways are not."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from ganglion.core.errors import InputError
+from ganglion.export.merge import load_merged, load_trained, open_adapter
+from ganglion.export.parity import merge_parity, prompt_logits
+from ganglion.model.vlm import load_vlm
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("merge")]
+
+
+def test_the_merged_model_equals_the_one_that_was_trained(trained):
+    folder, logits, prompts = trained
+    merged = load_merged(open_adapter(folder))
+    row = merge_parity(logits, prompt_logits(merged, prompts))
+    assert row.max_abs <= 1e-4
+    assert row.metrics["argmax_agreement"] == 1.0
+    assert {p.dtype for p in merged.parameters()} == {torch.float32}
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+
+
+def test_a_merged_model_still_equals_it_after_it_has_run(trained):
+    """What the AVX512 repacking of bitsandbytes breaks without its guard."""
+    folder, logits, prompts = trained
+    model = load_trained(open_adapter(folder))
+    prompt_logits(model.get_base_model(), prompts)
+    assert merge_parity(logits, prompt_logits(model.get_base_model(), prompts)).max_abs <= 1e-4
+
+
+def test_the_adapter_on_the_original_weights_would_not_be_equal(trained):
+    from peft import PeftModel
+
+    folder, logits, prompts = trained
+    original = load_vlm(open_adapter(folder).base, dtype=torch.float32, device="cpu")
+    naive = PeftModel.from_pretrained(original, folder).merge_and_unload().eval()
+    assert merge_parity(logits, prompt_logits(naive, prompts)).max_abs > 1e-2
+
+
+def test_an_adapter_of_another_base_is_refused_in_one_line(trained, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "adapter")
+    with pytest.raises(InputError, match="trained on another base") as refused:
+        open_adapter(folder, "offline:qwen2_5_vl?untrained")
+    assert "\n" not in str(refused.value)
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"base_hash": "0" * 64}))
+    with pytest.raises(InputError, match="trained on another base"):
+        open_adapter(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "adapter_config.json", "adapter_model.safetensors"])
+def test_a_folder_without_its_files_is_refused(trained, tmp_path, name):
+    folder = shutil.copytree(trained[0], tmp_path / "adapter")
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"holds no {name}"):
+        open_adapter(folder)
+
+
+def test_a_run_json_that_is_not_json_is_refused(trained, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "adapter")
+    (folder / "run.json").write_text("{")
+    with pytest.raises(InputError, match="can't be read"):
+        open_adapter(folder)

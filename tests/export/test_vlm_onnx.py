@@ -1,0 +1,128 @@
+"""The exported graphs against the torch model, for every family, on images and sizes they were not traced with."""
+
+import numpy as np
+import pytest
+import torch
+
+from ganglion.export.onnx_runner import OnnxVlm
+from ganglion.export.onnx_vlm import export_vlm
+from ganglion.export.parity import fresh_cases, make_prompts, onnx_parity
+from ganglion.export.text_graph import HiddenStatesGraph
+from ganglion.model.vl_features import vl_features
+
+pytestmark = pytest.mark.slow
+CASES = {"one image": 1, "three unequal images": 3, "text only": 0}
+
+
+def prompt_with(exported, images):
+    shown = [case_images[0] for case_images, _ in fresh_cases(images, seed=images)]
+    (prompt,) = make_prompts(exported.model, exported.processor, [(shown, "What lies ahead?")])
+    if images:
+        assert len({tuple(grid) for grid in prompt.inputs["image_grid_thw"].tolist()}) == images
+    return prompt
+
+
+def numpy_inputs(inputs):
+    return {name: value.numpy() for name, value in inputs.items()}
+
+
+@pytest.mark.parametrize("images", CASES.values(), ids=CASES)
+def test_logits_and_32_greedy_tokens_equal_the_torch_model(exported, images):
+    model, prompt = exported.model, prompt_with(exported, images)
+    length = prompt.inputs["input_ids"].shape[1]
+    onnx = list(OnnxVlm(exported.folder).logits(numpy_inputs(prompt.inputs), prompt.position_ids.numpy(), 32))
+    with torch.no_grad():
+        model.model.rope_deltas = None
+        logits = model(**prompt.inputs).logits.numpy()
+        model.model.rope_deltas = None
+        tokens = model.generate(**prompt.inputs, max_new_tokens=32, min_new_tokens=32, do_sample=False)[0, length:]
+    assert np.abs(onnx[0] - logits).max() <= 1e-4
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    found = [allowed(step[0, -1], ends) for step in onnx[:32]]
+    assert found == tokens.tolist()
+
+
+def allowed(logits, ends):
+    """The best token but an end token, which generate's min_new_tokens keeps out."""
+    logits = logits.copy()
+    logits[[end for end in ends if end is not None]] = -np.inf
+    return int(logits.argmax())
+
+
+def test_the_parity_row_says_so(exported):
+    prompts = make_prompts(exported.model, exported.processor, fresh_cases(2, seed=9))
+    row = onnx_parity(exported.model, exported.folder, prompts)
+    assert row.max_abs <= 1e-4
+    assert row.metrics["greedy_equal"] is True
+
+
+def test_the_parity_row_would_notice_other_weights(exported):
+    prompts = make_prompts(exported.model, exported.processor, fresh_cases(1, seed=9))
+    weight = next(exported.model.parameters())
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(1.5)
+        row = onnx_parity(exported.model, exported.folder, prompts, steps=1)
+        weight.copy_(kept)
+    assert row.max_abs > 1e-3
+
+
+def test_a_left_padded_batch_gives_each_row_its_own_logits(exported):
+    model, processor = exported.model, exported.processor
+    (shown, _), (others, _) = fresh_cases(2, seed=3)
+    long, short = make_prompts(model, processor, [(shown, "What lies ahead, and what is to be done?"), (others, "?")])
+    rows = [numpy_inputs(prompt.inputs) for prompt in (long, short)]
+    longest = max(row["input_ids"].shape[1] for row in rows)
+
+    def padded(array, fill=0):
+        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(longest - array.shape[-1], 0)], constant_values=fill)
+
+    batch = {
+        "input_ids": np.concatenate([padded(row["input_ids"]) for row in rows]),
+        "attention_mask": np.concatenate([padded(np.ones_like(row["input_ids"])) for row in rows]),
+        "pixel_values": np.concatenate([row["pixel_values"] for row in rows]),
+        "image_grid_thw": np.concatenate([row["image_grid_thw"] for row in rows]),
+    }
+    positions = np.concatenate([padded(prompt.position_ids.numpy()) for prompt in (long, short)], 1)
+    found = list(OnnxVlm(exported.folder).logits(batch, positions, 3))
+    for index, prompt in enumerate((long, short)):
+        alone = OnnxVlm(exported.folder).logits(rows[index], prompt.position_ids.numpy(), 3)
+        length = prompt.inputs["input_ids"].shape[1]
+        for step, want in enumerate(alone):
+            got = found[step][index, -length:] if step == 0 else found[step][index]
+            assert np.abs(got - want[0]).max() <= 1e-4
+
+
+def test_an_image_token_that_the_model_wrote_itself_is_embedded_as_a_token(exported):
+    token = exported.model.config.image_token_id
+    embed = OnnxVlm(exported.folder)._embed
+    width = embed.get_inputs()[1].shape[1]
+    feeds = {"input_ids": np.array([[token]]), "image_features": np.zeros((0, width), np.float32)}
+    (found,) = embed.run(None, feeds)
+    want = exported.model.get_input_embeddings().weight[token].detach().numpy()
+    assert np.array_equal(found[0, 0, : len(want)], want)
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_the_hidden_states_graph_equals_the_features_a_policy_was_trained_on(exported, layer):
+    prompt = prompt_with(exported, 3)
+    graph = HiddenStatesGraph(exported.model, layer)
+    inputs = prompt.inputs
+    with torch.no_grad():
+        want = vl_features(exported.model, inputs, layer)
+        found = graph(inputs["pixel_values"], inputs["image_grid_thw"], inputs["input_ids"], prompt.position_ids)
+    assert torch.allclose(found, want, atol=2e-5)
+
+
+def test_another_kind_of_model_is_refused_by_name(tmp_path):
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    from ganglion.core.errors import InputError
+
+    config = Qwen2Config(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="'qwen2'"):
+        export_vlm(AutoModelForCausalLM.from_config(config), tmp_path)
