@@ -48,12 +48,13 @@ def seal_bundle(root: Path, manifest: Manifest) -> None:
     write_json(root / MANIFEST, replace(manifest, files=files).to_dict())
 
 
-def open_bundle(root: Path) -> Bundle:
+def open_bundle(root: Path | str) -> Bundle:
     """Open a bundle after checking format version, every file's hash, and that its shapes agree.
 
     Raises:
         BundleError: naming the file that is missing, changed or contradictory. Nothing was loaded.
     """
+    root = Path(root)
     manifest = _read_manifest(root)
     for name, expected in manifest.files.items():
         path = root / name
