@@ -24,6 +24,7 @@ from ganglion.export.onnx_vlm import export_vl_encoder
 from ganglion.export.parity import fresh_cases, make_prompts
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import VlPair, policy_parity
+from ganglion.export.prompt_files import image_settings, write_prompt_files
 from ganglion.model.checkpoint import base_hash, resolve_base
 from ganglion.model.policy.policy import VLAPolicy
 from ganglion.model.processor import load_processor
@@ -96,13 +97,12 @@ def _export_backbone(trained: TrainedPolicy, folder: Path) -> tuple[list[VlPair]
     model = load_vlm(trained.base, dtype=torch.float32, device="cpu")
     processor = load_processor(trained.base, max_pixels=trained.run.get("max_pixels"))
     export_vl_encoder(model, layer, folder / "vl_encoder.onnx")
-    processor.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "chat_template.jinja").write_text(processor.chat_template, encoding="utf-8")
+    write_prompt_files(processor, folder)
     fields = {
         "base_id": str(trained.run["base"]),
         "base_hash": str(trained.run["base_hash"]),
         "image_token_id": int(model.config.image_token_id),
-        "image_processor": _image_processor(processor.image_processor),
+        "image_processor": image_settings(processor),
     }
     return _vl_pairs(model, processor, layer, folder, len(trained.robot.cameras)), fields
 
@@ -118,19 +118,6 @@ def _vl_pairs(model: Any, processor: Any, layer: int, folder: Path, cameras: int
         (onnx,) = encoder.run(None, {**feeds, "position_ids": prompt.position_ids.numpy()})
         pairs.append(VlPair(trained, onnx))
     return pairs
-
-
-def _image_processor(images: Any) -> dict[str, Any]:
-    """The manifest's image_processor: how a served frame becomes patches."""
-    return {
-        "patch_size": int(images.patch_size),
-        "temporal_patch_size": int(images.temporal_patch_size),
-        "merge_size": int(images.merge_size),
-        "min_pixels": int(images.size["shortest_edge"]),
-        "max_pixels": int(images.size["longest_edge"]),
-        "image_mean": [float(value) for value in images.image_mean],
-        "image_std": [float(value) for value in images.image_std],
-    }
 
 
 def _checked_base(robot: RobotSpec, run: Mapping[str, Any], folder: Path) -> str | None:

@@ -1,0 +1,153 @@
+"""The sensor policy's graphs, and what is refused before any graph is made."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ganglion.core.errors import InputError
+from ganglion.core.normalization import Normalization, Scale, write_normalization
+from ganglion.core.paths import write_json
+from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.slow
+
+CHANNELS = 9
+SENSOR = SensorSpec("tip", (ChannelGroup("a_scan", CHANNELS, "dB"),), rate_hz=500.0, hop_samples=10, window_samples=400)
+ROBOT = RobotSpec("blind", (), (SENSOR,), default_robot().actions)
+
+
+def write_policy(folder, robot=ROBOT, **run):
+    from ganglion.model.policy.config import PolicyConfig
+    from ganglion.model.policy.policy import VLAPolicy
+
+    torch.manual_seed(1)
+    config = PolicyConfig(
+        channels=CHANNELS, hop_samples=10, window_frames=40, horizon=8, action_dim=7, width=32, layers=3, heads=4,
+        attention_frames=12, read_frames=6, expert_layers=1, fusion="none",
+    )  # fmt: skip
+    policy = VLAPolicy(config).eval()
+    for value in policy.parameters():
+        if value.ndim < 2:
+            torch.nn.init.normal_(value, value.mean().item(), 0.3)
+    policy.save_pretrained(folder)
+    scales = [Scale(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in (CHANNELS, 7)]
+    write_normalization(folder / "norm.json", Normalization(*scales))
+    write_json(folder / "robot.json", to_dict(robot))
+    write_json(folder / "run.json", {"base": None, **run})
+    return policy
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    from ganglion.export.onnx_policy import export_policy
+
+    root = tmp_path_factory.mktemp("policy")
+    policy = write_policy(root / "trained")
+    part, rows = export_policy(root / "trained", root / "bundle")
+    return policy, root / "bundle", part, rows
+
+
+def session(folder, name):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(folder / "policy" / name), providers=["CPUExecutionProvider"])
+
+
+def test_the_stream_graph_takes_any_batch_and_any_number_of_hops(exported):
+    policy, folder, _, _ = exported
+    graph, random = session(folder, "sensor_stream.onnx"), np.random.default_rng(0)
+    for batch in (1, 2, 5):
+        state = policy.encoder.fresh_state(batch)
+        feeds = dict(zip(("conv_state", "kv_state", "seen"), (part.numpy() for part in state), strict=True))
+        for hops in (1, 4, 17, 60):
+            samples = random.standard_normal((batch, hops * 10, CHANNELS), np.float32)
+            with torch.no_grad():
+                frames, state = policy.encoder.stream(torch.from_numpy(samples), state)
+            found, *after = graph.run(None, {"samples": samples, **feeds})
+            feeds = dict(zip(feeds, after, strict=True))
+            np.testing.assert_allclose(found, frames.numpy(), atol=1e-5, rtol=0)
+            for ours, theirs in zip(after, state, strict=True):
+                np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5, rtol=0)
+
+
+def test_the_head_takes_any_batch(exported):
+    policy, folder, _, _ = exported
+    frames = np.random.default_rng(0).standard_normal((5, 6, 32), np.float32)
+    (found,) = session(folder, "action_head.onnx").run(None, {"frames": frames})
+    with torch.no_grad():
+        expected = policy.expert(torch.from_numpy(frames)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+    assert found.shape == (5, 8, 7)
+
+
+def test_a_robot_without_cameras_gets_no_vl_encoder(exported):
+    _, folder, part, _ = exported
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {"policy/sensor_stream.onnx", "policy/action_head.onnx", "norm.json"}
+    assert part.image_processor is None and part.base_id is None
+    assert (part.read_frames, part.receptive_frames, part.frame_width) == (6, 40, 32)
+
+
+def test_parity_is_within_its_limits_and_names_its_stages(exported):
+    rows = exported[3]
+    assert [(row.part, row.stage, row.against) for row in rows] == [
+        ("policy", "onnx", "trained"),
+        ("policy", "stream", "window"),
+    ]
+    assert 0 < rows[0].max_abs <= 1e-4
+    assert 0 < rows[1].max_abs <= 1e-5
+    assert all(row.samples >= 20 for row in rows)
+
+
+def test_parity_sees_weights_that_differ(exported, tmp_path):
+    from ganglion.export.policy_parity import policy_parity
+
+    policy, folder, _, _ = exported
+    changed = type(policy)(policy.config).eval()
+    changed.load_state_dict(policy.state_dict())
+    with torch.no_grad():
+        changed.encoder.blocks[0].qkv.weight += 1e-2
+    onnx, stream = policy_parity(changed, folder / "policy", [])
+    assert onnx.max_abs > 1e-4
+    assert stream.max_abs > 1e-4
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "robot.json", "norm.json", "run.json"])
+def test_a_missing_file_is_named_before_anything_is_written(tmp_path, name):
+    from ganglion.export.onnx_policy import export_policy
+
+    write_policy(tmp_path / "trained")
+    (tmp_path / "trained" / name).unlink()
+    with pytest.raises(InputError, match=name):
+        export_policy(tmp_path / "trained", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_policy_of_another_robot_is_refused(tmp_path):
+    from ganglion.export.onnx_policy import export_policy
+
+    seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
+    write_policy(tmp_path / "trained", seeing)
+    with pytest.raises(InputError, match="the robot has 1 cameras, the policy's fusion is 'none'"):
+        export_policy(tmp_path / "trained", tmp_path / "bundle")
+
+
+def test_another_base_than_in_training_is_refused(tmp_path):
+    from ganglion.export.onnx_policy import open_policy
+    from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.policy import VLAPolicy
+
+    base = "offline:qwen2_vl?untrained"
+    seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
+    facts = {"base": base, "base_hash": "0" * 64, "vl_layer": 1, "vl_age_ms": [0, 150], "instruction": "Go."}
+    write_policy(tmp_path, seeing, **facts)
+    VLAPolicy(policy_config(seeing, "tiny", vl_width=16)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="was trained on another base: 'offline:qwen2_vl"):
+        open_policy(tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text())
+    del run["vl_layer"]
+    write_json(tmp_path / "run.json", run)
+    with pytest.raises(InputError, match=r"run.json: has no key 'vl_layer'"):
+        open_policy(tmp_path)
