@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,8 +27,8 @@ _FORM: dict[str, Any] = {
     "key_separator": KEY_SEPARATOR,
     "json_allow_general_unicode_escapes": False,
 }
-# What ends a value, best first: a quote ends a string, a bracket what it closes, a comma a number.
-_CLOSING = ('"', "}]", ",")
+# Tokens that end a value, best first: of a string (and no other opened), of what a bracket opened, of a number.
+_CLOSING = (re.compile(r'"[}\]]*'), re.compile(r"[}\]]+"), re.compile(r",.*"))
 
 
 class GrammarCompiler:
@@ -44,8 +45,8 @@ class GrammarCompiler:
         self._tokenizer = llguidance.LLTokenizer(tokenizer.to_str(), n_vocab=vocabulary, eos_token=list(eos_token_ids))
         self._closing = np.zeros((len(_CLOSING), vocabulary), np.bool_)
         for text, index in tokenizer.get_vocab(with_added_tokens=False).items():
-            for rank, marks in enumerate(_CLOSING):
-                self._closing[rank, index] = text[0] in marks
+            for rank, ending in enumerate(_CLOSING):
+                self._closing[rank, index] = ending.fullmatch(text) is not None
         self._compiled = functools.lru_cache(maxsize=32)(self._compile)
 
     def start(self, schema: Mapping[str, Any]) -> Constraint:
