@@ -1,11 +1,13 @@
 """What the sensor at the needle's tip reads: force on contact, and an A-scan in dB with a near peak at the interface.
 
 The A-scan holds the interface's peak, attenuating back-scatter behind it, a deeper and weaker layer, multiplicative
-speckle and a noise floor. Noise comes from a bank drawn once per seed, entered at a row and offset hashed from the
-sample's number: as cheap as a copy, and the same for whoever asks.
+speckle and a noise floor. Noise comes from one fixed bank, entered at a row and an offset hashed from seed and sample
+number: as cheap as a copy, and the same for whoever asks.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +46,7 @@ class TipSensor:
         self._bins = spec.groups[-1].channels
         self._force_channels = spec.groups[0].channels if len(spec.groups) > 1 else 0
         self._depth = (np.arange(self._bins, dtype=np.float32) + 0.5) * np.float32(SCAN_RANGE_MM / self._bins)
-        self._bank = rng.rayleigh(1 / np.sqrt(2), (_BANK_ROWS, 2 * self._channels)).astype(np.float32)
+        self._bank = _noise_bank(self._channels)
         self._peak, self._deep_peak, self._scatter = rng.uniform((2.0, 0.4, 0.15), (4.0, 0.9, 0.3)).astype(np.float32)
         self._layer_mm = np.float32(rng.uniform(0.5, 1.1))
         self._fade = np.exp(-np.float32(rng.uniform(0.9, 1.6)) * self._depth)
@@ -83,3 +85,10 @@ class TipSensor:
         for index, (row, start) in enumerate(zip(rows.tolist(), starts.tolist(), strict=True)):
             drawn[index] = self._bank[row, start : start + self._channels]
         return drawn
+
+
+@functools.cache
+def _noise_bank(channels: int) -> Array:
+    """Rayleigh noise of mean square 1, (_BANK_ROWS, 2 * channels): any offset below `channels` is a sample."""
+    rng = np.random.default_rng(0)
+    return rng.rayleigh(1 / np.sqrt(2), (_BANK_ROWS, 2 * channels)).astype(np.float32)

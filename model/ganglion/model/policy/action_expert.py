@@ -15,7 +15,10 @@ class ActionExpert(nn.Module):
     """Concat fusion: K sensor frames, the VL tokens and one query per row of the chunk mix in transformer blocks.
 
     VL tokens carry a learned position (the backbone's hidden states hold only relative ones) and an embedding of their
-    age, so that the expert can discount what the camera saw long ago. With fusion "none" there are no VL tokens.
+    age, so that the expert can discount what the camera saw long ago. The position is added and also multiplied in:
+    then even uniform attention says where a token was, and a policy learns to point in 300 steps what it doesn't learn
+    at all with added positions only (L1 error 0.40 instead of 0.85 of a random base's features, whose mean's is 0.85).
+    With fusion "none" there are no VL tokens.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -28,6 +31,7 @@ class ActionExpert(nn.Module):
             self.vl_norm = nn.LayerNorm(config.vl_width)
             self.vl_project = nn.Linear(config.vl_width, width)
             self.vl_position = nn.Parameter(0.02 * torch.randn(config.vl_positions, width))
+            self.vl_position_gain = nn.Parameter(torch.randn(config.vl_positions, width))
             self.vl_age = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.expert_layers))
         self.norm = nn.LayerNorm(width)
@@ -75,9 +79,10 @@ class ActionExpert(nn.Module):
 
     def _vl_tokens(self, vl_features: Tensor, vl_age_s: Tensor) -> Tensor:
         index = torch.arange(vl_features.shape[1], device=vl_features.device)
-        position = self.vl_position[index.clamp(max=self.config.vl_positions - 1)]
+        index = index.clamp(max=self.config.vl_positions - 1)
         age = self.vl_age(vl_age_s[:, None] / _AGE_SCALE_S)
-        tokens: Tensor = self.vl_project(self.vl_norm(vl_features)) + position + age[:, None]
+        seen = self.vl_project(self.vl_norm(vl_features)) * self.vl_position_gain[index]
+        tokens: Tensor = seen + self.vl_position[index] + age[:, None]
         return tokens
 
     def _scores(self, vl_mask: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""`ganglion train policy`: imitation by L1 regression, resumed where it was left, scored on data never trained on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganglion.training.policy.config import SYNTHETIC, PolicyTrainConfig, checked
+
+if TYPE_CHECKING:
+    from ganglion.training.policy.source import Source
+
+
+def run(config: PolicyTrainConfig) -> None:
+    """Train as the config says, and print where the policy is and how far off it is."""
+    metrics = train_policy(config)
+    print(f"policy in {config.out}; mean absolute error {metrics['mae']:.3f}, of the mean {metrics['mean_mae']:.3f}")
+    for name, found in metrics["dimensions"].items():
+        print(f"  {name:<6} {found['mae']:9.4f} {found['mean_mae']:9.4f} {found['unit']}")
+
+
+def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
+    """Train, or go on with an interrupted run, or find it finished; returns its metrics.
+
+    Raises:
+        InputError: an option or the data is bad, or the folder holds another run. Nothing was trained.
+        GanglionError: the loss is no longer finite, or the disk is full.
+    """
+    checked(config)
+    import json
+
+    import torch
+
+    from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.policy import VLAPolicy
+    from ganglion.training.policy.optimization import make_optimizer
+    from ganglion.training.policy.run_folder import CHECKPOINT, METRICS_FILE, claim, finish
+    from ganglion.training.policy.scoring import score
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if claim(config, _identity(config)):
+        print(f"{config.out} holds this run, finished; --force trains it again")
+        found: dict[str, Any] = json.loads((config.out / METRICS_FILE).read_text(encoding="utf-8"))
+        return found
+    source = _source(config)
+    torch.manual_seed(config.seed)
+    policy = VLAPolicy(policy_config(source.robot, config.size, vl_width=source.vl_width))  # type: ignore[arg-type]
+    steps = config.steps or source.default_steps
+    history = _train(policy, make_optimizer(policy, config), source, steps, config, config.out / CHECKPOINT)
+    metrics = score(policy, source)
+    finish(config, policy, source, steps, history, metrics)
+    return metrics
+
+
+def _train(
+    policy: Any, optimizer: Any, source: Source, steps: int, config: PolicyTrainConfig, checkpoint: Path
+) -> list[dict[str, float]]:
+    from tqdm import trange
+
+    from ganglion.training.policy.optimization import (
+        learning_rate,
+        load_checkpoint,
+        save_checkpoint,
+        train_step,
+        use_bfloat16,
+    )
+
+    done, history = load_checkpoint(checkpoint, policy, optimizer)
+    bfloat16, losses = use_bfloat16(config.precision), list[float]()
+    policy.train()
+    for step in (bar := trange(done, steps, initial=done, total=steps, desc="policy", disable=not sys.stderr.isatty())):
+        rate = learning_rate(step, steps, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        losses.append(train_step(policy, optimizer, source.batch(step), bfloat16))
+        if (step + 1) % config.logging_steps == 0 or step + 1 == steps:
+            history.append({"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate})
+            bar.set_postfix(loss=f"{history[-1]['loss']:.3f}")
+            losses.clear()
+        if (step + 1) % config.save_steps == 0 and step + 1 < steps:
+            save_checkpoint(checkpoint, step + 1, policy, optimizer, history)
+    return history
+
+
+def _source(config: PolicyTrainConfig) -> Source:
+    if config.data == SYNTHETIC:
+        from ganglion.training.policy.synthetic import NeedleSource
+
+        return NeedleSource(config)
+    from ganglion.training.policy.oct_volumes import OctSource
+
+    return OctSource(config)
+
+
+def _identity(config: PolicyTrainConfig) -> dict[str, str]:
+    """Hashes of what the config only names: the base's weights, or the volumes."""
+    if config.data == SYNTHETIC:
+        from ganglion.model.checkpoint import base_hash, resolve_base
+
+        return {"base_hash": base_hash(resolve_base(config.base))}
+    from ganglion.core.bundle import sha256_tree
+
+    return {"data_hash": sha256_tree(Path(config.data))}

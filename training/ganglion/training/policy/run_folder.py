@@ -1,0 +1,125 @@
+"""The folder of one policy run: whose it is, whether it is finished, and what it holds in the end.
+
+model.safetensors  config.json            the policy
+robot.json  norm.json                     what its numbers mean
+run.json                                  data, base and its hash, instruction, seed, versions; written last
+config.yaml  history.json  metrics.json   resolved config, loss curve, error on data never seen
+README.md                                 model card
+checkpoint.pt                             while it is unfinished
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from ganglion.core.errors import InputError
+from ganglion.core.normalization import write_normalization
+from ganglion.core.paths import write_json, written_aside
+from ganglion.core.specs import to_dict
+from ganglion.model.policy.policy import VLAPolicy
+from ganglion.training.policy.config import PolicyTrainConfig, binding, resolved
+from ganglion.training.policy.source import Source
+
+RUN_FILE, CONFIG_FILE, HISTORY_FILE, METRICS_FILE = "run.json", "config.yaml", "history.json", "metrics.json"
+CHECKPOINT, _STARTED, _CARD = "checkpoint.pt", "started.json", "README.md"
+_LEFT = (
+    *(RUN_FILE, CONFIG_FILE, HISTORY_FILE, METRICS_FILE, CHECKPOINT, _STARTED, _CARD),
+    *("model.safetensors", "config.json", "robot.json", "norm.json"),
+)
+
+
+def claim(config: PolicyTrainConfig, identity: dict[str, str]) -> bool:
+    """Make `config.out` this run's folder; True if the run in it is finished already.
+
+    Args:
+        config: what is asked for.
+        identity: hashes of what the config only names.
+
+    Raises:
+        InputError: it holds another run, or something else.
+    """
+    out, wanted = config.out, json.loads(json.dumps({**binding(config), **identity}))
+    if config.force:
+        for name in _LEFT:
+            (out / name).unlink(missing_ok=True)
+    if not out.exists() or not any(out.iterdir()):
+        write_json(out / _STARTED, wanted)
+        with written_aside(out / CONFIG_FILE) as aside:
+            aside.write_text(yaml.safe_dump(resolved(config), sort_keys=False), encoding="utf-8")
+        return False
+    try:
+        started: dict[str, Any] = json.loads((out / _STARTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError("holds something other than a policy run", where=out, remedy="choose another --out") from None
+    if changed := [key for key in wanted if wanted[key] != started.get(key)]:
+        raise InputError(
+            f"holds a run with another {changed[0]} ({started.get(changed[0])!r:.48}, now {wanted[changed[0]]!r:.48})",
+            where=out,
+            remedy="choose another --out, undo the change, or --force to start anew",
+        )
+    return (out / RUN_FILE).is_file()
+
+
+def finish(
+    config: PolicyTrainConfig,
+    policy: VLAPolicy,
+    source: Source,
+    steps: int,
+    history: list[dict[str, float]],
+    metrics: dict[str, Any],
+) -> None:
+    """Write everything a finished run leaves; run.json comes last and says that it is finished."""
+    out = config.out
+    policy.save_pretrained(out)
+    write_json(out / "robot.json", to_dict(source.robot))
+    write_normalization(out / "norm.json", source.norm)
+    write_json(out / HISTORY_FILE, history)
+    write_json(out / METRICS_FILE, metrics)
+    run = {
+        **source.facts,
+        "robot": source.robot.name,
+        "size": config.size,
+        "vl_age_ms": list(config.vl_age_ms),
+        "seed": config.seed,
+        "steps": steps,
+        "encoder_parameters": sum(p.numel() for p in policy.encoder.parameters()),
+        "expert_parameters": sum(p.numel() for p in policy.expert.parameters()),
+        "versions": {name: version(name) for name in ("ganglion", "torch", "transformers")},
+    }
+    with written_aside(out / _CARD) as aside:
+        aside.write_text(_card(run, source, metrics), encoding="utf-8")
+    write_json(out / RUN_FILE, run)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _card(run: dict[str, Any], source: Source, metrics: dict[str, Any]) -> str:
+    sensor, actions = source.robot.sensors[0], source.robot.actions
+    rows = "\n".join(
+        f"| {name} | {found['unit']} | {found['mae']:.3g} | {found['mean_mae']:.3g} |"
+        for name, found in metrics["dimensions"].items()
+    )
+    sees = f"frames through `{run['base']}`, text layer {run['vl_layer']}" if source.vl_width else "no camera"
+    return f"""# {run["robot"]}: sensor-fusion policy
+
+Made by `ganglion train policy` by imitation, on data `{run["data"]}`.
+
+| | |
+|---|---|
+| sensor | {sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples |
+| camera | {sees} |
+| chunk | {actions.horizon} x {actions.dim}: {", ".join(actions.names)} |
+| parameters | encoder {run["encoder_parameters"]:,}, expert {run["expert_parameters"]:,} |
+| steps, seed | {run["steps"]}, {run["seed"]} |
+
+Mean absolute error on {metrics["n"]} windows of data it was not trained on, beside that of the training mean:
+
+| dimension | unit | policy | mean |
+|---|---|---|---|
+{rows}
+
+It imitates recorded or synthetic decisions; nothing here shows that it closes a loop on a real robot.
+"""
