@@ -44,7 +44,7 @@ def test_near_peak_bin_follows_the_distance(bins: int) -> None:
     sensor = SensorSpec("tip", (ChannelGroup("force", 1, "N"), ChannelGroup("a_scan", bins, "dB")), rate_hz=650.0)
     stream = NearPeakStream(small_robot(sensors=(sensor,)), 11)
     firsts = np.arange(0, 650 * 20, 331)
-    found = [np.median(stream.samples(first, 9)[:, 1:], axis=0).argmax() for first in firsts]
+    found = [np.median(stream.samples(first, 15)[:, 1:], axis=0).argmax() for first in firsts]
     gaps = stream.state(firsts / 650.0).gap_mm
     np.testing.assert_allclose(np.array(found), (gaps + TIP_OFFSET_MM) / SCAN_RANGE_MM * bins, atol=0.03 * bins)
     assert np.ptp(found) > 0.3 * bins

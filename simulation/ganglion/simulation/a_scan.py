@@ -47,7 +47,7 @@ class TipSensor:
         self._force_channels = spec.groups[0].channels if len(spec.groups) > 1 else 0
         self._depth = (np.arange(self._bins, dtype=np.float32) + 0.5) * np.float32(SCAN_RANGE_MM / self._bins)
         self._bank = _noise_bank(self._channels)
-        self._peak, self._deep_peak, self._scatter = rng.uniform((2.0, 0.4, 0.15), (4.0, 0.9, 0.3)).astype(np.float32)
+        self._peak, self._deep_peak, self._scatter = rng.uniform((2.0, 0.2, 0.15), (4.0, 0.6, 0.3)).astype(np.float32)
         self._layer_mm = np.float32(rng.uniform(0.5, 1.1))
         self._fade = np.exp(-np.float32(rng.uniform(0.9, 1.6)) * self._depth)
 
