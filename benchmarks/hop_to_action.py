@@ -1,0 +1,146 @@
+"""How long a hop takes to become an action, in-process: PolicySession.send_hop with and without camera frames.
+
+    python benchmarks/hop_to_action.py [--bundle runs/quickstart/bundle] [--out hop_to_action.json]
+
+Hops come at the robot's own pace, as in use (a core that slept is slower than one kept busy), and once back to back,
+from a real-time thread where that is allowed, as in the bridge. Frames come at camera rate; their encoding shares the
+cores with the hops. Without --bundle, a policy of the default
+robot with random weights is exported first (needs the export extra); its speed is that of a trained one.
+"""
+
+import argparse
+import itertools
+import math
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ganglion.core.bundle import open_bundle, seal_bundle
+from ganglion.core.manifest import FORMAT_VERSION, Manifest
+from ganglion.core.messages import Frame, Hop
+from ganglion.core.paths import write_json
+from ganglion.core.specs import CameraSpec, RobotSpec, default_robot, to_dict
+from ganglion.robot_bridge.camera import encode_frame
+from ganglion.robot_bridge.pacing import Sleeper, enter_real_time
+from ganglion.serving.policy.engine import PolicyEngine
+from ganglion.serving.policy.session import PolicySession
+
+SKIPPED = 10  # ready replies before measuring
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, help="a bundle with a policy; default: random weights")
+    parser.add_argument("--hops", type=int, default=500, help="hops measured in each case")
+    parser.add_argument("--out", type=Path, default=Path("hop_to_action.json"), help="where the figures go as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = options.bundle or random_bundle(Path(folder))
+        # Frames may get as old as they like: every hop must reach the action head.
+        with PolicyEngine.open(open_bundle(bundle), hold_after_ms=math.inf) as engine:
+            granted = enter_real_time(priority=40, lock_memory=False)
+            cases = measure(engine, options.hops)
+    facts = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "scheduler": granted.scheduler, "hops": options.hops}
+    write_json(options.out, {**facts, "send_hop_ms": cases})
+    for case, legs in cases.items():
+        for leg, figures in legs.items():
+            print(f"{case:<14} {leg:<11} " + "  ".join(f"{name} {value:7.3f}" for name, value in figures.items()))
+
+
+def measure(engine: PolicyEngine, hops: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds p50, p99 and max of each case, by leg."""
+    cases = {"back to back": run_case(engine, hops), "paced": run_case(engine, hops, paced=True)}
+    if engine.robot.cameras:
+        cases["with frames"] = run_case(engine, hops, paced=True, frames=True)
+    return cases
+
+
+def run_case(
+    engine: PolicyEngine, hops: int, *, paced: bool = False, frames: bool = False
+) -> dict[str, dict[str, float]]:
+    """One session: a first frame of each camera, and with `frames` more of them while the hops run."""
+    session, stop = engine.session(), threading.Event()
+    cameras = [threading.Thread(target=film, args=(session, c, stop, frames)) for c in engine.robot.cameras]
+    for camera in cameras:
+        camera.start()
+    try:
+        return send_hops(engine, session, hops, paced, frames)
+    finally:
+        stop.set()
+        for camera in cameras:
+            camera.join()
+
+
+def send_hops(
+    engine: PolicyEngine, session: PolicySession, hops: int, paced: bool, frames: bool
+) -> dict[str, dict[str, float]]:
+    sensor, sleeper = engine.robot.sensors[0], Sleeper()
+    samples = np.random.default_rng(0).standard_normal((sensor.hop_samples, sensor.channels)).astype(np.float16)
+    start_ns, ready, legs = time.monotonic_ns(), 0, dict[str, list[float]]()
+    for index in itertools.count():
+        if paced:
+            sleeper.until(start_ns + round(index * sensor.hop_ms * 1e6))
+        before = time.perf_counter()
+        reply = session.send_hop(Hop(index * sensor.hop_samples, time.monotonic_ns(), samples))
+        took_ms = 1e3 * (time.perf_counter() - before)
+        assert reply is not None
+        ready += reply.ready
+        if ready > SKIPPED:
+            for leg, value in {"total": took_ms, **reply.timings_ms}.items():
+                legs.setdefault(leg, []).append(value)
+        if ready == SKIPPED + hops:
+            break
+    if not frames:
+        legs.pop("vl_encoder", None)
+    return {leg: percentiles(values) for leg, values in legs.items()}
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(values, (50, 99))
+    return {"p50": float(p50), "p99": float(p99), "max": max(values)}
+
+
+def film(session: PolicySession, camera: CameraSpec, stop: threading.Event, more: bool) -> None:
+    session.send_frame(random_frame(camera, time.monotonic_ns()))
+    while more and not stop.wait(1 / camera.rate_hz):
+        session.send_frame(random_frame(camera, time.monotonic_ns()))
+
+
+def random_frame(camera: CameraSpec, stamp_ns: int) -> Frame:
+    image = np.random.default_rng(stamp_ns).integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
+    return Frame(camera.name, stamp_ns, encode_frame(image, camera))
+
+
+def random_bundle(folder: Path) -> Path:
+    """A bundle of the default robot's `small` policy with random weights."""
+    import torch
+
+    from ganglion.core.normalization import Normalization, Scale, write_normalization
+    from ganglion.export.onnx_policy import export_policy
+    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.policy import VLAPolicy
+    from ganglion.model.vlm import load_vlm
+
+    robot: RobotSpec = default_robot()
+    base, trained, bundle = "offline:qwen2_vl?untrained", folder / "trained", folder / "bundle"
+    width = load_vlm(resolve_base(base)).config.get_text_config().hidden_size
+    torch.manual_seed(0)
+    VLAPolicy(policy_config(robot, "small", vl_width=width)).save_pretrained(trained)
+    sizes = robot.sensors[0].channels, robot.actions.dim
+    scales = [Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes]
+    write_normalization(trained / "norm.json", Normalization(*scales))
+    write_json(trained / "robot.json", to_dict(robot))
+    facts = {"base": base, "base_hash": base_hash(resolve_base(base)), "vl_layer": 1, "vl_age_ms": [0, 150]}
+    write_json(trained / "run.json", {**facts, "instruction": "Touch the bright mark."})
+    part, parity = export_policy(trained, bundle)
+    seal_bundle(bundle, Manifest(FORMAT_VERSION, "benchmark", {}, {}, tuple(parity), to_dict(robot), policy=part))
+    return bundle
+
+
+if __name__ == "__main__":
+    main()
