@@ -41,6 +41,18 @@ def test_the_adapter_on_the_original_weights_would_not_be_equal(trained):
     assert merge_parity(logits, prompt_logits(naive, prompts)).max_abs > 1e-2
 
 
+def test_the_merge_starts_from_weights_rounded_as_in_training(trained, tmp_path):
+    """Training in bfloat16 rounds the dequantized weights too; merging into unrounded ones drifts."""
+    folder, _, prompts = trained
+    half = shutil.copytree(folder, tmp_path / "adapter")
+    run = json.loads((half / "run.json").read_text())
+    (half / "run.json").write_text(json.dumps(run | {"dtype": "bfloat16"}))
+    logits = prompt_logits(load_trained(open_adapter(half)).get_base_model(), prompts)
+    rounded = merge_parity(logits, prompt_logits(load_merged(open_adapter(half)), prompts))
+    unrounded = merge_parity(logits, prompt_logits(load_merged(open_adapter(folder)), prompts))
+    assert rounded.max_abs < unrounded.max_abs / 3
+
+
 def test_an_adapter_of_another_base_is_refused_in_one_line(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "adapter")
     with pytest.raises(InputError, match="trained on another base") as refused:

@@ -22,6 +22,7 @@ from ganglion.model.checkpoint import base_hash, resolve_base
 from ganglion.model.vlm import load_vlm
 
 WEIGHTS = "adapter_model.safetensors"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Adapter:
     base_hash    sha256 of the base's weights and configuration
     hash         sha256 of the adapter's weights
     quantization "nf4", or None where the base was not quantized
+    dtype        what training computed in, and rounded the base's weights to
     run          all of run.json
     """
 
@@ -42,6 +44,7 @@ class Adapter:
     base_hash: str
     hash: str
     quantization: str | None
+    dtype: torch.dtype
     run: Mapping[str, Any]
 
 
@@ -79,19 +82,20 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
         base_hash=found,
         hash=sha256_file(folder / WEIGHTS),
         quantization=None if quantization == "none" else quantization,
+        dtype=_DTYPES.get(run.get("dtype", "float32"), torch.float32),
         run=run,
     )
 
 
 def load_trained(adapter: Adapter) -> Any:
-    """The model exactly as training left it: the (4-bit) base with the adapter beside it, float32 computation."""
-    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32, device="cpu")
+    """The model exactly as training left it: the (4-bit) base with the adapter beside it, computing as it did."""
+    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=adapter.dtype, device="cpu")
     return _with_adapter(base, adapter)
 
 
 def load_merged(adapter: Adapter) -> Any:
     """One float32 model that computes what `load_trained` does, without adapter and without 4-bit weights."""
-    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=torch.float32, device="cpu")
+    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=adapter.dtype, device="cpu")
     if adapter.quantization:
         base = base.dequantize()
     return _with_adapter(base.float(), adapter).merge_and_unload(safe_merge=True).eval()
