@@ -82,6 +82,22 @@ def test_every_answer_that_the_rules_give_is_within_the_grammar(engine):
             assert constraint.complete
 
 
+def test_forced_tokens_are_those_that_training_targets_hold(engine):
+    """Forced text cut elsewhere than in training would show the model tokens it never saw."""
+    tokenizer, forced = engine._prompts.tokenizer, 0
+    for terrain in TERRAINS:
+        for kind in FEEDBACK:
+            target = tokenizer.encode(write_answer(expected_answer(terrain, kind, 7))).ids
+            constraint, at = engine._grammars.start(EXO_ASSIST.schema), 0
+            while at < len(target):
+                tokens = constraint.forced()
+                assert tokens == target[at : at + len(tokens)]
+                forced, at = forced + len(tokens), at + len(tokens)
+                constraint.take(target[at : at + 1])
+                at += 1
+    assert forced > 500
+
+
 def test_other_whitespace_than_that_of_the_answers_is_outside_it(engine):
     text = json.dumps(expected_answer("flat", "none", 7), separators=(",", ":"))
     with pytest.raises(GanglionError, match="grammar stopped"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ def write_onnx(
     inputs: Sequence[str],
     outputs: Sequence[str],
     dynamic: Sequence[Any],
-    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Export `module(*args)` to `path` with torch's exporter.
 
@@ -35,7 +34,6 @@ def write_onnx(
         inputs: graph input names, flat.
         outputs: graph output names, flat.
         dynamic: for each argument a mapping from axis to axis name, or a list of those; {} for a fixed shape.
-        metadata: strings to keep in the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), _quiet():
@@ -50,7 +48,6 @@ def write_onnx(
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props.update(metadata or {})
     size = sum(p.numel() * p.element_size() for p in module.parameters())
     program.save(path, external_data=size > _ONE_FILE_BYTES)
 
