@@ -172,6 +172,8 @@ def start_ns(client):
 class Stripes:
     """Frames of one color that counts up."""
 
+    closed = 0
+
     def __init__(self, robot, height=112, width=112):
         self.shape = (height, width, 3)
 
@@ -179,7 +181,7 @@ class Stripes:
         return np.full(self.shape, round(time_s * 30) % 256, np.uint8)
 
     def close(self):
-        pass
+        Stripes.closed += 1
 
 
 @pytest.fixture
@@ -191,8 +193,9 @@ def stripes(monkeypatch):
 
 
 def test_frames_come_as_jpeg_at_the_cameras_size_and_rate(stripes):
-    client = Client()
+    client, closed = Client(), Stripes.closed
     report = run(client, seconds=0.5, cameras={"scene": SourceName(stripes)})
+    assert Stripes.closed == closed + 1
     assert report.frames_sent == len(client.frames)
     assert 2 <= len(client.frames) <= (report.seconds + report.startup_s) * 30 + 1
     index = (np.array([frame.stamp_ns for frame in client.frames]) - start_ns(client)) / 1e9 * 30

@@ -68,15 +68,16 @@ def test_a_sample_that_was_never_published_splits_the_run_and_counts_as_lost(rin
     assert reader.lost == 2
 
 
-def test_due_ends_at_a_hop_boundary_wherever_the_reader_stands(ring):
+def test_reading_ends_where_it_is_told_even_after_a_lost_sample(ring):
     writer, reader = RingWriter(ring), RingReader(ring)
-    for seq in range(7):
-        write(writer, seq)
-    assert reader.due(3) == 6
-    reader.read(4)
-    assert reader.due(3) == 2
-    reader.read(2)
-    assert reader.due(3) == 0
+    for seq in range(8):
+        if seq != 2:
+            write(writer, seq)
+    assert reader.whole_hops(3) == 6
+    runs = [reader.read(6), reader.read(6)]
+    assert [(run.first_seq, len(run.values)) for run in runs] == [(0, 2), (3, 3)]
+    assert reader.read(6) is None
+    assert reader.next_seq == 6
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -87,7 +88,7 @@ def test_a_producer_that_laps_the_reader_never_gets_a_torn_sample_passed_on(dtyp
     reader, received = RingReader(ring), 0
     try:
         while reader.next_seq < count:
-            samples = reader.read(4)
+            samples = reader.read(count)
             if samples is None:
                 assert producer.poll() in (None, 0)
                 continue
@@ -121,7 +122,7 @@ def test_a_sample_overwritten_while_it_is_copied_is_torn_and_not_passed_on(ring)
     slow = Ring.attach(ring.name)
     slow.values = slow.values.view(LappedWhileCopied)
     reader = RingReader(slow)
-    samples = reader.read(8)
+    samples = reader.read(9)
     assert samples.values[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert (reader.torn, reader.lost) == (1, 1)
 

@@ -29,9 +29,10 @@ from ganglion.robot_bridge.pacing import RealTime, enter_real_time, leave_real_t
 from ganglion.robot_bridge.report import BridgeReport
 from ganglion.robot_bridge.ring import RingReader, Samples
 from ganglion.robot_bridge.sink import LimitingSink
-from ganglion.robot_bridge.source import SourceName, open_source
+from ganglion.robot_bridge.source import FrameSource, SourceName, open_source
 
 _PRIORITY = 40  # below acquisition's
+_CHILD_START_S = 60.0  # a source may have much to load
 _SILENCE_S = 2.0
 _SWITCH_INTERVAL_S = 5e-4  # the sender waits at most this long for the camera thread to yield the interpreter
 
@@ -47,7 +48,7 @@ class Bridge:
         cameras: makes a `FrameSource` for each camera by name; a camera without one is not streamed.
         ring_seconds: how long the sender may stall before samples are lost.
         dtype: of the samples in the ring and in each hop, float16 or float32.
-        startup_s: how long to wait for a first ready reply before measuring anyway.
+        startup_s: how long after sample 0 to wait for a first ready reply before measuring anyway.
     """
 
     def __init__(
@@ -77,24 +78,32 @@ class Bridge:
         measuring = Measuring(self._robot, self._startup_s)
         with ExitStack() as stack:
             stop = stack.enter_context(_stop_signals())
-            cameras = [
-                CameraThread(camera, open_source(self._cameras[camera.name], self._robot), self._client)
-                for camera in self._robot.cameras
-                if camera.name in self._cameras
-            ]
+            cameras = self._open_cameras(stack)
             child = stack.enter_context(
                 AcquisitionChild(self._robot, self._source, ring_seconds=self._ring_seconds, dtype=self._dtype)
             )
-            start_ns = wait_for_start(child, self._startup_s)
+            start_ns = wait_for_start(child, _CHILD_START_S)
+            measuring.begin(start_ns)
             for camera in cameras:
-                stack.callback(camera.stop)
                 camera.start(start_ns)
             granted = stack.enter_context(_real_time())
             reader = RingReader(child.ring)
             self._stream(child, reader, cameras, measuring, seconds, stop, on_reply)
             measuring.stop()
+            for camera in cameras:
+                camera.stop()
             acquisition = child.stop()
             return self._report(measuring, reader, acquisition, cameras, granted, stop)
+
+    def _open_cameras(self, stack: ExitStack) -> list[CameraThread]:
+        cameras = []
+        for camera in self._robot.cameras:
+            if camera.name in self._cameras:
+                source: FrameSource = open_source(self._cameras[camera.name], self._robot)
+                stack.callback(source.close)
+                cameras.append(CameraThread(camera, source, self._client))
+                stack.callback(cameras[-1].stop)
+        return cameras
 
     def _stream(
         self,
@@ -109,8 +118,8 @@ class Bridge:
         hop, most = self._robot.sensors[0].hop_samples, self._robot.sensors[0].window_samples
         heard = time.monotonic()
         while not stop and not measuring.done(seconds):
-            due = reader.due(hop)
-            if not due:
+            boundary = reader.whole_hops(hop)
+            if boundary <= reader.next_seq:
                 try:
                     woken = child.wait(0.1)
                 except GanglionError:
@@ -124,7 +133,7 @@ class Bridge:
                         f"no samples for {_SILENCE_S:g} s", where="acquisition", remedy="see whether its source blocks"
                     )
                 continue
-            samples = reader.read(min(due, most))
+            samples = reader.read(min(boundary, reader.next_seq // hop * hop + most))
             if samples is not None:
                 self._answer(samples, measuring, on_reply)
             for camera in cameras:

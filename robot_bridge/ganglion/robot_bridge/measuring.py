@@ -19,7 +19,7 @@ _KEPT = 1 << 17  # newest measurements kept for percentiles and traces: 44 minut
 
 
 class Measuring:
-    """The figures of one run. Latencies count from the first ready reply on, or when `startup_s` have passed."""
+    """The figures of one run. Latencies count from the first ready reply on, or from `startup_s` after sample 0."""
 
     def __init__(self, robot: RobotSpec, startup_s: float) -> None:
         sensor = robot.sensors[0]
@@ -27,6 +27,7 @@ class Measuring:
         self._window: deque[npt.NDArray[np.floating]] = deque(maxlen=sensor.window_frames)
         self._channels = sensor.channels
         self._created_ns, self._startup_ns = time.monotonic_ns(), round(startup_s * 1e9)
+        self._give_up_ns = 0
         self._measured_from_ns: int | None = None
         self._stopped_ns = self._cpu_from = self._cpu_used = 0
         self._legs: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -35,6 +36,10 @@ class Measuring:
         self._holds: Counter[str] = Counter()
         self._flags: Counter[str] = Counter()
         self._hops = self._answered = self._misses = 0
+
+    def begin(self, start_ns: int) -> None:
+        """Sample 0 is due at `start_ns` (monotonic)."""
+        self._give_up_ns = start_ns + self._startup_ns
 
     def done(self, seconds: float) -> bool:
         """Whether `seconds` have been measured."""
@@ -53,7 +58,7 @@ class Measuring:
         stamps, self._waiting = self._waiting, []
         read_ns, answered_ns, applied_ns = times_ns
         if self._measured_from_ns is None:
-            if not reply.ready and read_ns - self._created_ns < self._startup_ns:
+            if not reply.ready and read_ns < self._give_up_ns:
                 return
             self._measured_from_ns, self._cpu_from = read_ns, time.process_time_ns()
         written_ns, source_ns = int(samples.written_ns[-1]), int(samples.stamps_ns[-1])

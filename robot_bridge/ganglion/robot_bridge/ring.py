@@ -158,12 +158,12 @@ class RingReader:
         self._ring, self.next_seq = ring, first_seq
         self.lost = self.torn = 0
 
-    def due(self, hop_samples: int) -> int:
-        """Samples up to the newest hop boundary (multiples of `hop_samples`); 0 while the next hop is not whole."""
-        return max(0, int(self._ring.next_seq[0]) // hop_samples * hop_samples - self.next_seq)
+    def whole_hops(self, hop_samples: int) -> int:
+        """The newest hop boundary (a multiple of `hop_samples`) up to which there are samples."""
+        return int(self._ring.next_seq[0]) // hop_samples * hop_samples
 
-    def read(self, limit: int) -> Samples | None:
-        """The next run of at most `limit` consecutive, intact samples; None if there is none yet.
+    def read(self, until: int) -> Samples | None:
+        """The next run of consecutive, intact samples before sequence number `until`; None if there is none yet.
 
         A run ends before a lost sample, so that `first_seq` of the next one shows the gap.
         """
@@ -173,7 +173,7 @@ class RingReader:
             oldest = newest - ring.capacity
             if self.next_seq < oldest:
                 self._skip(oldest - self.next_seq)
-            count = min(newest - self.next_seq, limit)
+            count = min(newest, until) - self.next_seq
             if count <= 0:
                 return None
             expected = np.arange(self.next_seq, self.next_seq + count)
