@@ -1,4 +1,4 @@
-"""A bridge process for the tests to end: python serve_for_test.py REPORT.json SECONDS"""
+"""A bridge process for the tests to end: python serve_for_test.py REPORT.json SECONDS SOURCE_ARGUMENTS"""
 
 import json
 import sys
@@ -30,8 +30,8 @@ class Echo:
         pass
 
 
-def main(out: Path, seconds: float) -> int:
-    source = SourceName("ganglion.robot_bridge.counting:CountingSource")
+def main(out: Path, seconds: float, arguments: str) -> int:
+    source = SourceName("ganglion.robot_bridge.counting:CountingSource", json.loads(arguments))
     try:
         report = Bridge(default_robot(), source, Echo()).run(seconds, on_reply=lambda reply: print("hop", flush=True))
     except GanglionError as error:
@@ -42,4 +42,4 @@ def main(out: Path, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]))

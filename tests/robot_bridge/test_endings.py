@@ -16,9 +16,9 @@ SERVE = Path(__file__).with_name("serve_for_test.py")
 class Running:
     """A bridge process that has answered its first hops, its child's pid and its ring's file."""
 
-    def __init__(self, out, seconds=60):
+    def __init__(self, out, seconds=60, **source):
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVE), str(out), str(seconds)],
+            [sys.executable, str(SERVE), str(out), str(seconds), json.dumps(source)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -101,6 +101,14 @@ def test_a_child_that_hangs_is_noticed(running):
 
 
 def test_after_the_bridge_is_killed_the_child_ends_and_removes_the_segment(running):
+    running.process.kill()
+    running.process.wait()
+    assert running.nothing_is_left()
+
+
+def test_a_child_whose_source_blocks_ends_with_a_killed_bridge_too(tmp_path):
+    running = Running(tmp_path / "report.json", stall_ms=[[150, 100_000.0]])
+    time.sleep(0.5)
     running.process.kill()
     running.process.wait()
     assert running.nothing_is_left()

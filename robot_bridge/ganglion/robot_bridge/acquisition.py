@@ -122,7 +122,13 @@ def main(argument: str) -> int:
     config = AcquisitionConfig.from_json(argument)
     ring = Ring.attach(config.ring)
     stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+
+    def terminate(number: int, _: object) -> None:
+        stop.append(number)
+        if os.getppid() != config.parent:
+            sys.exit(1)  # nobody waits for a report: don't let a source that blocks keep the process
+
+    signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both; the parent decides
     parent_there = die_with_parent(config.parent, signal.SIGTERM)
     os.set_blocking(config.wake_fd, False)
