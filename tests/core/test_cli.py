@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ganglion.core.cli import COMMANDS, main
+from ganglion.core.cli import COMMANDS, Command, main
 
 HEAVY = ("torch", "transformers", "onnxruntime", "matplotlib", "jsonargparse", "numpy")
 
@@ -59,3 +59,15 @@ def test_a_flag_needs_no_value(capsys):
 def test_a_group_of_commands_has_its_own_help(capsys):
     assert main(["data"]) == 0
     assert "data synth" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["at import", "while running"])
+def test_an_absent_package_is_named_with_its_extra(where, monkeypatch, tmp_path, capsys):
+    late = "def run(config):\n    import no_such_package\n"
+    (tmp_path / "command_for_test.py").write_text("import no_such_package\n" if where == "at import" else late)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = Command("ganglion.core.doctor:DoctorConfig", "command_for_test:run", "a test", "train")
+    monkeypatch.setitem(COMMANDS, "for test", command)
+    monkeypatch.delitem(sys.modules, "command_for_test", raising=False)
+    assert main(["for", "test"]) == 2
+    assert "no_such_package is not installed; pip install 'ganglion[train]'" in capsys.readouterr().err

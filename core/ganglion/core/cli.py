@@ -137,11 +137,11 @@ def _dispatch(args: list[str]) -> int:
         return 0
     try:
         run: Callable[[Any], int | None] = _load(command.run)
+        return run(config) or 0
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("ganglion"):
             raise MissingExtra(error.name, command.extra) from error
         raise
-    return run(config) or 0
 
 
 def _find(args: list[str]) -> tuple[str, list[str]]:
