@@ -14,7 +14,7 @@ from ganglion.model.policy.policy import VLAPolicy
 
 def config(fusion: str = "concat") -> PolicyConfig:
     return PolicyConfig(
-        channels=6, hop_samples=13, window_frames=50, horizon=5, action_dim=3, width=32, layers=2, heads=4,
+        channel_groups=(1, 5), hop_samples=13, window_frames=50, horizon=5, action_dim=3, width=32, layers=2, heads=4,
         attention_frames=6, read_frames=4, expert_layers=2, fusion=fusion, vl_width=24 if fusion == "concat" else 0,
         vl_positions=12,
     )  # fmt: skip
@@ -125,6 +125,7 @@ def test_a_damaged_folder_is_one_line_that_names_the_file(tmp_path: Path) -> Non
 
 def test_the_robot_s_spec_shapes_the_policy() -> None:
     shape = policy_config(default_robot(), "tiny", vl_width=48)
+    assert (shape.channels, shape.channel_groups) == (1026, (1, 1025))
     assert (shape.channels, shape.hop_samples, shape.window_frames) == (1026, 13, 50)
     assert (shape.horizon, shape.action_dim, shape.fusion) == (8, 7, "concat")
     assert policy_config(default_robot(), "tiny").fusion == "none"

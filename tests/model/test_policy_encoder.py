@@ -16,8 +16,8 @@ CHANNELS, HOP, WINDOW = 6, 13, 650
 
 def config(**changes: object) -> PolicyConfig:
     values = dict(
-        channels=CHANNELS, hop_samples=HOP, window_frames=50, horizon=8, action_dim=7, width=32, layers=4, heads=4,
-        attention_frames=11, read_frames=8, expert_layers=1, fusion="none",
+        channel_groups=(2, CHANNELS - 2), hop_samples=HOP, window_frames=50, horizon=8, action_dim=7, width=32, layers=4,
+        heads=4, attention_frames=11, read_frames=8, expert_layers=1, fusion="none",
     )  # fmt: skip
     return PolicyConfig(**{**values, **changes})
 
@@ -158,7 +158,8 @@ def test_encoder_equals_an_independent_reference_of_conv1d_and_banded_attention(
     samples = torch.randn(2, 12 * HOP, CHANNELS)
     with torch.no_grad():
         kernel = model.convolve.weight.reshape(32, 2 * HOP, 32).permute(0, 2, 1)
-        projected = F.pad(F.gelu(model.project(samples)).transpose(1, 2), (HOP, 0))
+        value, gate = model.project(samples).split(32, dim=2)
+        projected = F.pad(F.silu(gate).mul(value).transpose(1, 2), (HOP, 0))
         x = F.conv1d(projected, kernel, model.convolve.bias, stride=HOP).transpose(1, 2)
         distance = torch.arange(12)[:, None] - torch.arange(12)[None, :]
         for layer, block in enumerate(model.blocks):
@@ -188,7 +189,7 @@ def test_a_broken_hop_is_refused(count: int) -> None:
         ({"window_frames": 48}, "reach back 49 frames, a window holds 48"),
         ({"attention_frames": 1}, "at least 2"),
         ({"heads": 5}, "not divisible"),
-        ({"channels": 0}, "channels is 0"),
+        ({"channel_groups": (3, 0)}, "channel_groups is"),
         ({"fusion": "gated"}, "fusion is 'gated'"),
         ({"fusion": "concat"}, "contradicts vl_width 0"),
     ],

@@ -19,7 +19,7 @@ Size = Literal["tiny", "small", "base"]
 class PolicyConfig:
     """The shape of a VLAPolicy.
 
-    channels          channels of one sensor sample
+    channel_groups    channels of each group of one sensor sample, in order
     hop_samples       samples per encoder frame: the stride of the causal convolution
     window_frames     frames in one sensor window; what the expert reads must depend on no more than these
     horizon           rows of an action chunk
@@ -38,7 +38,7 @@ class PolicyConfig:
         InputError: the numbers contradict each other.
     """
 
-    channels: int
+    channel_groups: tuple[int, ...]
     hop_samples: int
     window_frames: int
     horizon: int
@@ -55,9 +55,14 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         where = "policy config"
+        object.__setattr__(self, "channel_groups", tuple(self.channel_groups))  # JSON knows lists only
+        if not self.channel_groups or not all(isinstance(n, int) and n >= 1 for n in self.channel_groups):
+            raise InputError(f"channel_groups is {self.channel_groups}", where=where, remedy="give channels per group")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("fusion", "vl_width") and not (isinstance(value, int) and value >= 1):
+            if field.name not in ("channel_groups", "fusion", "vl_width") and not (
+                isinstance(value, int) and value >= 1
+            ):
                 raise InputError(f"{field.name} is {value!r}", where=where, remedy="give a whole number of at least 1")
         if self.width % self.heads:
             raise InputError(f"width {self.width} is not divisible by {self.heads} heads", where=where)
@@ -78,6 +83,11 @@ class PolicyConfig:
                 where=where,
                 remedy="lower read_frames, layers or attention_frames so that K + L*(W-1) + 1 fits",
             )
+
+    @property
+    def channels(self) -> int:
+        """Channels of one sensor sample."""
+        return sum(self.channel_groups)
 
     @property
     def receptive_frames(self) -> int:
@@ -110,7 +120,7 @@ def policy_config(robot: RobotSpec, size: Size = "small", *, vl_width: int = 0, 
         raise InputError(f"has {len(robot.sensors)} sensors", where=f"robot {robot.name}", remedy="declare exactly one")
     sensor = robot.sensors[0]
     return PolicyConfig(
-        channels=sensor.channels,
+        channel_groups=tuple(group.channels for group in sensor.groups),
         hop_samples=sensor.hop_samples,
         window_frames=sensor.window_frames,
         horizon=robot.actions.horizon,

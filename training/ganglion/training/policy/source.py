@@ -44,7 +44,7 @@ def predict(policy: VLAPolicy, batch: Batch) -> Tensor:
         features = batch.vl_features.flatten(0, 1)
         mask = torch.ones(features.shape[:2])
         actions = policy.expert(reads, features, mask, batch.vl_age_s.flatten())
-    return actions.unflatten(0, batch.actions.shape[:2])
+    return actions.reshape(batch.actions.shape)
 
 
 class Source(Protocol):

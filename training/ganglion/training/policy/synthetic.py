@@ -102,7 +102,8 @@ class NeedleSource:
         if backbone:
             times = start_s[:, None] + self._spacing_s * np.arange(self._frames(reads))
             frames = [worlds[w].frame(time) for w, row in zip(world, times, strict=True) for time in row]
-            features = backbone.features(frames, what).unflatten(0, times.shape)
+            features = backbone.features(frames, what)
+            features = features.reshape(*times.shape, *features.shape[1:])
         return _Clips(worlds, world, start_s, features, reads)
 
     def _batch(self, clips: _Clips, chosen: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
@@ -130,4 +131,4 @@ class NeedleSource:
         firsts = [(world, int(time * self._sensor.rate_hz)) for world, time in where[:_STATISTICS_CLIPS]]
         samples = np.concatenate([world.samples(first, hop) for world, first in firsts])
         chunks = np.concatenate([world.chunk(time).reshape(-1, dim) for world, time in where])
-        return Normalization(sensor_scale(samples), action_scale(chunks, self.robot.actions))
+        return Normalization(sensor_scale(samples, self._sensor), action_scale(chunks, self.robot.actions))
