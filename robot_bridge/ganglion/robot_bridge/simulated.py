@@ -1,18 +1,22 @@
-"""Simulated robots as sources: the synthetic needle's samples and camera frames.
+"""Robots nobody has to own as sources: the synthetic needle's samples and frames, and recorded OCT volumes.
 
     SourceName("ganglion.robot_bridge.simulated:needle_samples", {"seed": 1})
     SourceName("ganglion.robot_bridge.simulated:NeedleFrames", {"seed": 1, "camera": "scene"})
+    SourceName("ganglion.robot_bridge.simulated:oct_samples", {"folder": "oct_needle_pose"})
 
-With the same seed both show the same world: it is a function of time alone. A sample counts as taken when it was due.
+With the same seed the needle's two show the same world: it is a function of time alone. A sample counts as taken when
+it was due.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ganglion.core.errors import InputError
 from ganglion.core.specs import RobotSpec
 
 
@@ -46,6 +50,27 @@ def needle_samples(robot: RobotSpec, seed: int) -> StreamSource:
     from ganglion.simulation.near_peak import NearPeakStream
 
     return StreamSource(NearPeakStream(robot, seed), robot.sensors[0].hop_samples)
+
+
+def oct_samples(
+    robot: RobotSpec, folder: str, names: Sequence[str] | None = None, rasters_per_volume: int = 2
+) -> StreamSource:
+    """Recorded OCT volumes, those held back from training unless named; see `OctReplay`.
+
+    Raises:
+        InputError: a volume can't be read, or the robot's sensor is not the recorded one.
+    """
+    from ganglion.simulation.oct_replay import OctReplay
+
+    stream = OctReplay(folder, names, rasters_per_volume)
+    sensor, recorded = robot.sensors[0], stream.spec().sensors[0]
+    if sensor.groups != recorded.groups:
+        raise InputError(
+            f"sensor has {sensor.channels} channels, the recordings {recorded.channels}",
+            where=f"robot {robot.name}",
+            remedy="serve a policy that was trained on such recordings",
+        )
+    return StreamSource(stream, sensor.hop_samples)
 
 
 class NeedleFrames:
