@@ -9,6 +9,7 @@ the choice made. It is built aside and renamed, under a lock: a second process t
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import shutil
@@ -59,7 +60,8 @@ def _identity(family: str, pretext: bool) -> str:
     """What decides the weights, as 16 hex digits."""
     whole = hashlib.sha256(f"{family} {pretext}".encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        whole.update(file.name.encode() + file.read_bytes())
+        # The syntax tree: comments and formatting decide nothing.
+        whole.update(f"{file.name} {ast.dump(ast.parse(file.read_bytes()))}".encode())
     for name in _LIBRARIES:
         whole.update(f"{name} {version(name)}".encode())
     return whole.hexdigest()[:16]

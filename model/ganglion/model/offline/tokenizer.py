@@ -39,6 +39,8 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# What the template itself writes into every prompt.
+CHAT_WORDS = ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
 
 
 def train_tokenizer(corpus: Iterable[str]) -> Any:
