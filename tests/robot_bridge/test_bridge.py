@@ -221,6 +221,11 @@ def test_every_camera_keeps_its_own_rate_on_the_time_of_the_samples(stripes):
         assert len(index) and np.allclose(index, np.round(index), atol=1e-3)
 
 
+def test_a_camera_that_the_robot_does_not_have_is_refused(stripes):
+    with pytest.raises(InputError, match=r"robot needle: has no camera 'rear'; give sources for \['scene'\]"):
+        run(Client(), cameras={"rear": SourceName(stripes)})
+
+
 def test_a_source_that_fails_ends_the_run_with_its_reason():
     with pytest.raises(GanglionError, match="acquisition: RuntimeError: asked to fail at sample 40"):
         run(Client(), fail_at=40)

@@ -16,9 +16,9 @@ SERVE = Path(__file__).with_name("serve_for_test.py")
 class Running:
     """A bridge process that has answered its first hops, its child's pid and its ring's file."""
 
-    def __init__(self, out, seconds=60, **source):
+    def __init__(self, out, seconds=60, stuck=False, **source):
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVE), str(out), str(seconds), json.dumps(source)],
+            [sys.executable, str(SERVE), str(out), str(seconds), json.dumps(source), *(["stuck"] if stuck else [])],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -72,6 +72,19 @@ def test_a_signal_ends_the_run_with_a_report(running, tmp_path, number):
     assert report["hops"] >= 3
     assert report["samples_lost"] == 0
     assert report["acquisition"]["samples"] >= report["samples_expected"]
+    assert running.nothing_is_left()
+
+
+def test_a_second_interrupt_ends_a_run_whose_host_is_stuck(tmp_path):
+    running = Running(tmp_path / "report.json", stuck=True)
+    while running.process.stdout.readline() != "stuck\n":
+        assert running.process.poll() is None
+    running.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert running.process.poll() is None
+    running.process.send_signal(signal.SIGINT)
+    code, errors = running.end()
+    assert code != 0 and "KeyboardInterrupt" in errors
     assert running.nothing_is_left()
 
 

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from ganglion.core.errors import GanglionError
+from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.messages import Hop, PolicyClient, Reply
 from ganglion.core.specs import RobotSpec
 from ganglion.robot_bridge.acquisition import AcquisitionReport
@@ -49,6 +49,9 @@ class Bridge:
         ring_seconds: how long the sender may stall before samples are lost.
         dtype: of the samples in the ring and in each hop, float16 or float32.
         startup_s: how long after sample 0 to wait for a first ready reply before measuring anyway.
+
+    Raises:
+        InputError: the robot has not exactly one sensor, or `cameras` names one that it doesn't have.
     """
 
     def __init__(
@@ -63,6 +66,14 @@ class Bridge:
         dtype: npt.DTypeLike = np.float16,
         startup_s: float = 10.0,
     ) -> None:
+        if len(robot.sensors) != 1:
+            raise InputError(f"has {len(robot.sensors)} sensors", where=f"robot {robot.name}", remedy="declare one")
+        if unknown := sorted(set(cameras or {}) - {camera.name for camera in robot.cameras}):
+            raise InputError(
+                f"has no camera {unknown[0]!r}",
+                where=f"robot {robot.name}",
+                remedy=f"give sources for {[camera.name for camera in robot.cameras]}",
+            )
         self._robot, self._source, self._client = robot, source, client
         self._sink = sink or LimitingSink(robot.actions)
         self._cameras = dict(cameras or {})
@@ -82,7 +93,7 @@ class Bridge:
             child = stack.enter_context(
                 AcquisitionChild(self._robot, self._source, ring_seconds=self._ring_seconds, dtype=self._dtype)
             )
-            start_ns = wait_for_start(child, _CHILD_START_S)
+            start_ns = wait_for_start(child, _CHILD_START_S, stop)
             measuring.begin(start_ns)
             for camera in cameras:
                 camera.start(start_ns)
@@ -176,18 +187,24 @@ class Bridge:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """A list to which SIGINT and SIGTERM add their names, instead of ending the process."""
+    """A list to which SIGINT and SIGTERM add their names, instead of ending the process; a second SIGINT does."""
     stop: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers; there, the caller decides
         return
+
+    def note(number: int, _: object) -> None:
+        if stop and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: the host may be stuck in a call
+        stop.append(signal.Signals(number).name)
+
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda n, _: stop.append(signal.Signals(n).name)) for number in numbers]
+    before = [signal.signal(number, note) for number in numbers]
     try:
         yield stop
     finally:
         for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -123,15 +124,17 @@ class AcquisitionChild:
         return kind(reason, where="acquisition", remedy=None if kind is InputError else "start the bridge again")
 
 
-def wait_for_start(child: AcquisitionChild, timeout_s: float) -> int:
+def wait_for_start(child: AcquisitionChild, timeout_s: float, stop: Sequence[str]) -> int:
     """Wait until acquisition runs; returns the monotonic ns at which sample 0 is due.
 
     Raises:
-        GanglionError: it ended, or did not start within `timeout_s`.
+        GanglionError: it ended, did not start within `timeout_s`, or a signal was noted in `stop` before.
     """
     give_up = time.monotonic() + timeout_s
     while not child.ring.start_ns:
         child.wait(0.02)
+        if stop:
+            raise GanglionError(f"was ended by {stop[0]} before it started", where="acquisition")
         if time.monotonic() > give_up:
             raise GanglionError(
                 f"did not start within {timeout_s:g} s", where="acquisition", remedy="see whether its source blocks"
