@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ganglion.core.cli import COMMANDS, Command, main
+from ganglion.core.cli import COMMANDS, Command, _parse, main
 
 HEAVY = ("torch", "transformers", "onnxruntime", "matplotlib", "jsonargparse", "numpy")
 
@@ -54,6 +54,12 @@ def test_an_unknown_key_in_a_recipe_is_named(tmp_path, capsys):
 def test_a_flag_needs_no_value(capsys):
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
+
+
+def test_options_may_be_written_with_hyphens(tmp_path):
+    parse = ["--sensor-data", str(tmp_path / "a-b"), "--eval_count=7"]
+    config = _parse("quickstart", COMMANDS["quickstart"], parse)
+    assert (config.sensor_data, config.eval_count) == (tmp_path / "a-b", 7)
 
 
 def test_a_group_of_commands_has_its_own_help(capsys):

@@ -173,7 +173,7 @@ def _parse(name: str, command: Command, args: list[str]) -> Any:
     parser.add_argument("--config", action=ActionConfigFile, help="YAML recipe; options after it override it")
     parser.add_class_arguments(config_class, as_positional=True)
     try:
-        parsed = parser.parse_args(_spell_out_flags(config_class, args))
+        parsed = parser.parse_args(_spell_out(config_class, args))
     except ArgumentError as error:
         reason = " ".join(str(error).split())
         raise InputError(reason, where=name, remedy=f"see 'ganglion {name} --help'") from None
@@ -186,12 +186,18 @@ def _parse(name: str, command: Command, args: list[str]) -> Any:
     return config_class(**vars(values))
 
 
-def _spell_out_flags(config_class: type, args: list[str]) -> list[str]:
-    """Let `--flag` stand for `--flag true`, which is what jsonargparse wants for a bool."""
+def _spell_out(config_class: type, args: list[str]) -> list[str]:
+    """Let `--a-b` stand for `--a_b` and `--flag` for `--flag true`, which is what jsonargparse wants."""
+    args = [_underscored(arg) if arg.startswith("--") else arg for arg in args]
     flags = {f"--{name}" for name in _bool_fields(config_class)}
     followers = [*args[1:], "--"]
     bare = {i for i, after in enumerate(followers[: len(args)]) if args[i] in flags and after not in ("true", "false")}
     return [f"{arg}=true" if i in bare else arg for i, arg in enumerate(args)]
+
+
+def _underscored(option: str) -> str:
+    name, equals, value = option[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def _bool_fields(config_class: type, prefix: str = "") -> list[str]:
