@@ -37,6 +37,8 @@ MEASURES = (
     "bend_y",
     "end_y",
     "tip_y",
+    "tip_rise",
+    "blunt",
     "center",
     "bars",
     "ratio",
@@ -93,12 +95,8 @@ def _strip(rng: np.random.Generator) -> Drawing:
     pen.polygon([(0, split - tilt / 2), (1, split + tilt / 2), (1, 1), (0, 1)], front, "lower")
     _specks(rng, pen, split)
 
-    ys = _falling(rng, split)
-    near = rng.uniform(0.25, 0.75)
-    bend = near * rng.uniform(0.5, 1.0)
-    end = bend * rng.uniform(0.15, 1.0)
-    tip_start = end * float(rng.choice([rng.uniform(0.5, 0.85), 1.0, 1.0]))
-    tip = tip_start * rng.uniform(0.2, 1.0)
+    ys = _heights(rng, split)
+    near, bend, end, tip_start, tip = _half_widths(rng, ys)
     center, lean = rng.uniform(0.35, 0.65), rng.uniform(-0.12, 0.12)
 
     def across(y: float, half: float) -> tuple[Point, Point]:
@@ -146,6 +144,8 @@ def _strip(rng: np.random.Generator) -> Drawing:
         "bend_y": ys[0],
         "end_y": ys[1],
         "tip_y": ys[2],
+        "tip_rise": 5 * float(np.clip(split - ys[2], -0.2, 0.2)),
+        "blunt": 2 * min(tip / near, 0.5),
         "center": center,
         "lines": float(fill == "lines"),
         "blocks": float(fill == "blocks"),
@@ -155,12 +155,25 @@ def _strip(rng: np.random.Generator) -> Drawing:
     return Drawing(*pen.finished(rng), "strip", measures)
 
 
-def _falling(rng: np.random.Generator, split: float) -> tuple[float, float, float]:
+def _heights(rng: np.random.Generator, split: float) -> tuple[float, float, float]:
     """Heights of bend, end and tip, from low to high; the tip lies at the dividing line, above it or below it."""
     bend = rng.uniform(0.6, 0.92)
-    tip = float(np.clip(split + rng.choice([0.0, rng.uniform(-0.5, -0.05), rng.uniform(0.05, 0.3)]), -0.05, bend - 0.1))
+    off = rng.choice([0.0, 0.0, rng.uniform(-0.15, -0.03), rng.uniform(-0.5, -0.1), rng.uniform(0.05, 0.3)])
+    tip = float(np.clip(split + off, -0.05, bend - 0.1))
     end = tip + (bend - tip) * float(rng.choice([0.02, rng.uniform(0.05, 0.9)]))
     return bend, end, tip
+
+
+def _half_widths(rng: np.random.Generator, ys: tuple[float, float, float]) -> tuple[float, float, float, float, float]:
+    """Half widths near, at bend, at end (of the middle and of the last trapezoid), and at the tip."""
+    near = rng.uniform(0.25, 0.75)
+    tip = near * float(rng.choice([rng.uniform(0.0, 0.06), rng.uniform(0.06, 0.35), rng.uniform(0.3, 0.9)]))
+    if rng.random() < 0.5:  # straight borders
+        bend, end = (near + (tip - near) * (1 - y) / (1 - ys[2]) for y in ys[:2])
+        return near, bend, end, end, tip
+    bend = tip + (near - tip) * rng.uniform(0.4, 1.0)
+    end = tip + (bend - tip) * rng.uniform(0.0, 1.0)
+    return near, bend, end, tip + (end - tip) * rng.uniform(0.0, 1.0), tip
 
 
 def _marks(rng: np.random.Generator) -> Drawing:

@@ -40,13 +40,13 @@ def lesson(drawing: Drawing, seed: int) -> Lesson:
 def _strip(drawing: Drawing, rng: random.Random) -> tuple[str, Answer]:
     m = drawing.measures
     fill = next((name for name in FILLS[1:] if m[name]), FILLS[0])
-    tip = _side(m["split_y"] - m["tip_y"], ("below", "at split", "above"), 0.04)
-    taper = _bin(m["width_end"] / m["width_bend"], (0.4, 0.7), ("strong", "medium", "slight"))
+    tip = _side(m["split_y"] - m["tip_y"], ("below", "at split", "above"), 0.015)
+    end = _bin(m["blunt"] / 2, (0.06, 0.3), ("pointed", "narrow", "wide"))
     rows = {"split": _tenths(m["split_y"]), "tip_row": _tenths(m["tip_y"]), "bend": _tenths(m["bend_y"])}
     if rng.random() < 0.7:
         asked = rng.choice(("Describe the strip.", "What does the strip look like?"))
-        return asked, {"fill": fill, "tip": tip, "taper": taper, "tip_row": rows["tip_row"], "split": rows["split"]}
-    return rng.choice(("Where are its parts?", "Give the rows of the strip.")), {"tip": tip, **rows, "fill": fill}
+        return asked, {"tip": tip, "end": end, "fill": fill, "tip_row": rows["tip_row"], "split": rows["split"]}
+    return rng.choice(("Where are its parts?", "Give the rows of the strip.")), {"end": end, **rows, "fill": fill}
 
 
 def _marks(drawing: Drawing, rng: random.Random) -> tuple[str, Answer]:

@@ -40,7 +40,7 @@ class Pretext:
     batch: int = 16
     see_steps: int = 600
     see_rate: float = 1.5e-3
-    say_steps: int = 260
+    say_steps: int = 240
     say_rate: float = 1.5e-3
     measure_weight: float = 0.3
 
