@@ -40,7 +40,7 @@ def shallow(family):
     return AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval(), base
 
 
-@pytest.fixture(scope="session", params=[pytest.param(f, marks=pytest.mark.xdist_group(f)) for f in FAMILIES])
+@pytest.fixture(scope="session", params=FAMILIES)
 def exported(request, tmp_path_factory):
     from ganglion.export.onnx_vlm import export_vlm
     from ganglion.model.processor import load_processor

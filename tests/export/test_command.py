@@ -14,7 +14,7 @@ from ganglion.core.cli import main
 from ganglion.core.errors import BundleError
 from ganglion.core.manifest import FORMAT_VERSION
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("merge")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from ganglion.export.merge import load_merged, load_trained, open_adapter
 from ganglion.export.parity import merge_parity, prompt_logits
 from ganglion.model.vlm import load_vlm
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("merge")]
+pytestmark = pytest.mark.slow
 
 
 def test_the_merged_model_equals_the_one_that_was_trained(trained):
