@@ -17,7 +17,7 @@ from ganglion.core.tasks.exo_assist import TERRAINS
 from ganglion.training.data.camera import Array, Camera
 
 DEFAULT_SIZE = 112
-SLOPE_DEGREES = {"flat": (-0.5, 0.5), "uphill_moderate": (6.0, 10.0), "uphill_steep": (17.0, 25.0)}
+SLOPE_DEGREES = {"flat": (-0.5, 0.5), "uphill_moderate": (7.0, 10.0), "uphill_steep": (17.0, 25.0)}
 _OVERSAMPLING = 2
 _NEAR_METERS, _FAR_METERS = 0.3, 60.0
 _SKIES = ((165, 195, 235), (205, 210, 215), (235, 215, 195), (120, 150, 200))
@@ -33,6 +33,12 @@ class _Strip:
     near: tuple[float, float]  # y, z in meters
     far: tuple[float, float]
     kind: str
+
+    @property
+    def incline(self) -> float:
+        """Radians; 0 for risers and treads."""
+        (ya, za), (yb, zb) = self.near, self.far
+        return math.atan2(zb - za, yb - ya) if self.kind == "ground" else 0.0
 
 
 class _Canvas:
@@ -77,8 +83,9 @@ def render_terrain(terrain: str, seed: int, index: int, size: int = DEFAULT_SIZE
     _paint_skyline(rng, canvas)
     strips = _stairs(rng, terrain == "stairs_up") if terrain.startswith("stairs") else _slope(rng, terrain)
     half_width = rng.uniform(0.6, 1.4)
-    _paint_surroundings(rng, canvas, strips, half_width, ground)
-    _paint_path(rng, canvas, strips, half_width, path)
+    sun = rng.choice([-1, 1]) * rng.uniform(0.3, 0.8)  # sloping ground is lit otherwise than level ground
+    _paint_surroundings(rng, canvas, strips, half_width, ground, sun)
+    _paint_path(rng, canvas, strips, half_width, path, sun)
     _paint_things(rng, canvas, strips, half_width)
     return _expose(rng, canvas.image, size)
 
@@ -108,7 +115,7 @@ def _slope(rng: np.random.Generator, terrain: str) -> list[_Strip]:
     """Level approach, then a slope up to a crest; level ground goes on to the far end."""
     start, tangent = rng.uniform(1.2, 2.2), math.tan(math.radians(rng.uniform(*SLOPE_DEGREES[terrain])))
     approach = _Strip((_NEAR_METERS, 0), (start, 0), "ground")
-    length = _FAR_METERS - start if terrain == "flat" else rng.uniform(13, 20)
+    length = _FAR_METERS - start if terrain == "flat" else rng.uniform(15, 24)
     pieces = rng.integers(8, 16)
     edges = [(start + length * k / pieces, length * k / pieces * tangent) for k in range(pieces + 1)]
     return [approach, *(_Strip(a, b, "ground") for a, b in pairwise(edges))]
@@ -142,7 +149,7 @@ def _paint_skyline(rng: np.random.Generator, canvas: _Canvas) -> None:
 
 
 def _paint_surroundings(
-    rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip], half_width: float, ground: Array
+    rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip], half_width: float, ground: Array, sun: float
 ) -> None:
     """The ground beside the path follows it up or down for a few meters, then a bank falls or rises to level ground."""
     half = half_width + rng.uniform(0.3, 4.0)
@@ -160,10 +167,13 @@ def _paint_surroundings(
                 ],
                 side,
             )
-        canvas.polygon([(-half, ya, za), (half, ya, za), (half, yb, zb), (-half, yb, zb)], shade)
+        lit = shade * (1 + sun * strip.incline)
+        canvas.polygon([(-half, ya, za), (half, ya, za), (half, yb, zb), (-half, yb, zb)], lit)
 
 
-def _paint_path(rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip], half: float, path: Array) -> None:
+def _paint_path(
+    rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip], half: float, path: Array, sun: float
+) -> None:
     """The walked surface, far to near, with joints, step edges and sometimes rails."""
     shades = {"ground": 1.0, "riser": rng.uniform(0.5, 0.72), "tread": rng.uniform(0.95, 1.15)}
     joints, edges, rails = rng.random() < 0.5, rng.random() < 0.75, rng.random() < 0.35
@@ -171,7 +181,8 @@ def _paint_path(rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip],
     for strip in reversed(strips):
         (ya, za), (yb, zb) = strip.near, strip.far
         near, far = [(-half, ya, za), (half, ya, za)], [(half, yb, zb), (-half, yb, zb)]
-        canvas.polygon([*near, *far], path * shades[strip.kind] * (1 - 0.004 * ya) * rng.uniform(0.97, 1.03))
+        lit = path * shades[strip.kind] * (1 + sun * strip.incline)
+        canvas.polygon([*near, *far], lit * (1 - 0.004 * ya) * rng.uniform(0.98, 1.02))
         if strip.kind == "tread" and (edges or zb < 0):  # descending treads show nothing but their nosing
             nosing = far if zb < 0 else near
             canvas.line(nosing, edge_color if edges else path * shades["riser"], 0.04)
