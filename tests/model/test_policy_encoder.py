@@ -16,8 +16,8 @@ CHANNELS, HOP, WINDOW = 6, 13, 650
 
 def config(**changes: object) -> PolicyConfig:
     values = dict(
-        channel_groups=(2, CHANNELS - 2), hop_samples=HOP, window_frames=50, horizon=8, action_dim=7, width=32, layers=4,
-        heads=4, attention_frames=11, read_frames=8, expert_layers=1, fusion="none",
+        channel_groups=(2, CHANNELS - 2), hop_samples=HOP, window_frames=50, horizon=8, action_dim=7, width=32,
+        layers=4, heads=4, attention_frames=11, read_frames=8, expert_layers=1, fusion="none",
     )  # fmt: skip
     return PolicyConfig(**{**values, **changes})
 

@@ -172,10 +172,10 @@ def test_changed_images_are_another_run(uninterrupted: Path, data: Path, capsys:
 def test_a_folder_with_other_things_is_left_alone(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    assert main(command(data, tmp_path)) == 2
+    (tmp_path / "README.md").write_text("mine")
+    assert main(command(data, tmp_path, "--force")) == 2
     assert "something other than a training run" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_the_written_config_is_a_recipe_for_the_same_run(
@@ -183,6 +183,13 @@ def test_the_written_config_is_a_recipe_for_the_same_run(
 ) -> None:
     assert main(["train", "sft", "--config", str(uninterrupted / "config.yaml")]) == 0
     assert "finished" in capsys.readouterr().out
+
+
+def test_force_starts_anew_with_the_other_config(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(command(data, out, "--steps", "2")) == 0
+    assert main(command(data, out, "--steps", "3", "--force")) == 0
+    assert json.loads((out / "run.json").read_text())["steps"] == 3
 
 
 def test_targets_that_match_nothing_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

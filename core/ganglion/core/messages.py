@@ -43,10 +43,10 @@ class Reply:
     chunk       (horizon, dim) float32 in the action spec's units; row 0 is due at stamp_ns
     last_seq    newest sample that the chunk is based on
     stamp_ns    source stamp of that sample
-    ready       False while the encoder has not seen a whole receptive field or no VL features exist yet:
-                the robot must hold, not act
+    ready       False while the encoder has not seen a whole receptive field, no VL features exist or they are too
+                old, or samples were not finite: the robot must hold, not act
     vl_age_ms   age of the VL features at stamp_ns, from the frame's exposure; None for a policy without cameras
-    flags       what was noticed: "gap", "warming", "no_frame", "stale_frame", "nonfinite"
+    flags       what was noticed: "gap", "warming", "no_frame", "stale_frame", "bad_frame", "nonfinite"
     timings_ms  the host's own legs, by name
     """
 

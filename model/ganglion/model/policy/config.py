@@ -102,7 +102,7 @@ class PolicyConfig:
 
 # Encoder parameters at 1026 channels: tiny 0.3 M (tests), small 3 M, base 33 M.
 _SIZES: Mapping[Size, Mapping[str, int]] = {
-    "tiny": {"width": 64, "layers": 2, "heads": 4, "attention_frames": 11, "expert_layers": 2},
+    "tiny": {"width": 64, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
     "small": {"width": 192, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
     "base": {"width": 576, "layers": 6, "heads": 8, "attention_frames": 7, "expert_layers": 4},
 }

@@ -52,18 +52,17 @@ def claim(out: Path, config: SftConfig, identity: dict[str, str]) -> bool:
         InputError: it holds another run, or something else.
     """
     wanted = {**_flat(json.loads(json.dumps(binding(config)))), **identity}
-    if config.force:
-        _clear(out)
     if not out.exists() or all(path.name.startswith(".") for path in out.iterdir()):
-        write_json(out / _STARTED, wanted)
-        _write_yaml(out / CONFIG_FILE, resolved(config))
-        return False
+        return _start(out, config, wanted)
     try:
         started: dict[str, Any] = json.loads((out / _STARTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(
             "holds something other than a training run", where=out, remedy="choose another --out"
         ) from None
+    if config.force:
+        _clear(out)
+        return _start(out, config, wanted)
     changed = [key for key in wanted if wanted[key] != started.get(key)]
     if changed:
         key = changed[0]
@@ -73,6 +72,12 @@ def claim(out: Path, config: SftConfig, identity: dict[str, str]) -> bool:
             remedy="choose another --out, undo the change, or --force to start anew",
         )
     return (out / RUN_FILE).is_file()
+
+
+def _start(out: Path, config: SftConfig, wanted: dict[str, Any]) -> bool:
+    write_json(out / _STARTED, wanted)
+    _write_yaml(out / CONFIG_FILE, resolved(config))
+    return False
 
 
 def finish(out: Path, config: SftConfig, model: Any, history: list[dict[str, float]], run: dict[str, Any]) -> None:
@@ -91,10 +96,11 @@ def finish(out: Path, config: SftConfig, model: Any, history: list[dict[str, flo
 
 
 def _clear(out: Path) -> None:
-    """Remove what a run leaves, and nothing else."""
-    for name in (RUN_FILE, _STARTED, CONFIG_FILE, HISTORY_FILE, CARD_FILE, *ADAPTER_FILES):
+    """Remove what a run and its evaluation leave, and nothing else; the mark of a run goes last."""
+    for name in (CHECKPOINTS, "evaluation"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in (RUN_FILE, CONFIG_FILE, HISTORY_FILE, CARD_FILE, *ADAPTER_FILES, _STARTED):
         (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def _write_yaml(path: Path, data: dict[str, Any]) -> None:
