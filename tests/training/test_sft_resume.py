@@ -92,6 +92,20 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert (killed / "history.json").read_text() == (uninterrupted / "history.json").read_text()
 
 
+def test_a_run_interrupted_after_its_last_step_takes_no_further_one(
+    uninterrupted: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ganglion.training.sft.run.finish", interrupted)
+        assert main(command(data, tmp_path / "run")) == 1
+    assert main(command(data, tmp_path / "run")) == 0
+    for name in ("adapter_model.safetensors", "history.json", "run.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (uninterrupted / name).read_bytes()
+
+
 def test_another_seed_gives_other_weights(uninterrupted: Path, data: Path, tmp_path: Path) -> None:
     """Without this the test above could pass on weights that nothing moves."""
     assert main(command(data, tmp_path / "other", "--seed", "1")) == 0

@@ -80,12 +80,21 @@ def _prepare(config: SftConfig, base: str, examples: Any, out: Path) -> Any:
 
 def _train(trainer: Any, checkpoints: Path) -> None:
     """Train from the newest whole checkpoint on, or from the start."""
+    from transformers import TrainerState
+
     from ganglion.training.sft.checkpoints import newest_whole
 
     newest = newest_whole(checkpoints)
-    if newest:
-        print(f"going on from {newest}")
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    if newest is None:
+        trainer.train()
+        return
+    print(f"going on from {newest}")
+    state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
+    if state.global_step < state.max_steps:
+        trainer.train(resume_from_checkpoint=str(newest))
+    else:  # interrupted after its last step; Trainer would take one more
+        trainer._load_from_checkpoint(str(newest))
+        trainer.state = state
 
 
 def _summary(config: SftConfig, task: Task, trainer: Any, rows: int, identity: dict[str, str]) -> dict[str, Any]:
