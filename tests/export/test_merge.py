@@ -72,8 +72,11 @@ def test_a_folder_without_its_files_is_refused(trained, tmp_path, name):
         open_adapter(folder)
 
 
-def test_a_run_json_that_is_not_json_is_refused(trained, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "can't be read"), ("[]", "can't be read"), ('{"base": "x"}', "has no key 'base_hash'")]
+)
+def test_a_run_json_of_another_form_is_refused(trained, tmp_path, text, message):
     folder = shutil.copytree(trained[0], tmp_path / "adapter")
-    (folder / "run.json").write_text("{")
-    with pytest.raises(InputError, match="can't be read"):
+    (folder / "run.json").write_text(text)
+    with pytest.raises(InputError, match=message):
         open_adapter(folder)

@@ -18,6 +18,7 @@ from peft import PeftModel
 
 from ganglion.core.bundle import sha256_file
 from ganglion.core.errors import InputError
+from ganglion.core.tasks import get_task
 from ganglion.model.checkpoint import base_hash, resolve_base
 from ganglion.model.vlm import load_vlm
 
@@ -65,7 +66,10 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
     try:
         run = json.loads(where.read_text(encoding="utf-8"))
         base_id, expected = base or str(run["base"]), str(run["base_hash"])
-    except (ValueError, KeyError, TypeError) as error:
+        get_task(str(run["task"]))
+    except KeyError as error:
+        raise InputError(f"has no key {error}", where=where, remedy="train the adapter again") from None
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"can't be read ({error})", where=where, remedy="train the adapter again") from None
     path = resolve_base(base_id)
     if (found := base_hash(path)) != expected:
