@@ -68,5 +68,5 @@ def _cells(row: ParityRow) -> list[str]:
 
 def _agreement(row: ParityRow) -> str:
     return ", ".join(
-        f"{name} {value if isinstance(value, bool) else f'{value:g}'}" for name, value in row.metrics.items()
+        f"{name} {value if isinstance(value, bool) else f'{value:.3g}'}" for name, value in row.metrics.items()
     )
