@@ -18,7 +18,7 @@ run: $(READY) ## train, export, serve and stream on the built-in default; prints
 	$(BIN)/ganglion quickstart
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadgroup -m "not acceptance"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not acceptance"
 
 acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
 	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
@@ -26,7 +26,7 @@ acceptance: $(READY) ## run the main job and check every figure it must reach (m
 check: lint types layers fast-test ## what to run before each commit
 
 fast-test: $(READY) ## the tests that need less than a few seconds each
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadgroup -m "not slow and not acceptance"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not slow and not acceptance"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -28,7 +28,6 @@ def call(python, *args, cwd):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("base_install")
 class TestBaseInstall:
     def test_it_brings_nothing_heavy(self, python, tmp_path):
         listed = call(python, "-m", "pip", "list", "--format", "json", cwd=tmp_path)

@@ -12,6 +12,7 @@ from ganglion.demo.quickstart.stages import Stage
 TASK = "exo_assist"
 _TRAIN_COUNT = 2400
 _SCORERS = 2
+_BUILD_BASE = "from ganglion.model.offline import offline_base; print(offline_base())"
 # Seeds of what is only evaluated or streamed, away from those that training uses.
 _EVAL_SEED, _STREAM_SEED = 700_000, 800_000
 
@@ -79,7 +80,7 @@ def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
         for part in range(_SCORERS)
     ]
     return [
-        Stage("offline base", ("-m", "ganglion.model.offline"), threads=2),
+        Stage("offline base", ("-c", _BUILD_BASE), threads=2),
         Stage("render training images", _synth(at.train_data, _TRAIN_COUNT, config.seed), threads=2),
         Stage("render fresh images", _synth(at.eval_data, config.eval_count, config.seed + _EVAL_SEED), threads=2),
         Stage(
