@@ -22,7 +22,7 @@ _STYLE: dict[str, Any] = {
     "grid.alpha": 0.25,
     "svg.hashsalt": "ganglion",
 }
-_BLUE, _ORANGE, _GRAY = "#2563eb", "#ea580c", "#9ca3af"
+_BLUE, _ORANGE = "#2563eb", "#ea580c"
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -31,7 +31,8 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> s
         axes = drawing.axes
         for panel, (name, history) in zip(axes, histories.items(), strict=True):
             panel.plot([row["step"] for row in history], [row["loss"] for row in history], color=_BLUE, lw=1.4)
-            panel.set(title=name, xlabel="step", ylabel="loss", yscale="log")
+            wide = max(row["loss"] for row in history) > 10 * min(row["loss"] for row in history)
+            panel.set(title=name, xlabel="step", ylabel="loss", yscale="log" if wide else "linear")
     return drawing.svg
 
 
@@ -42,8 +43,8 @@ def errors_beside_baseline(names: Sequence[str], ours: Sequence[float], baseline
         places = np.arange(len(names))
         shares = [error / base if base > 0 else 0.0 for error, base in zip(ours, baseline, strict=True)]
         axes[0].bar(places, shares, color=_BLUE, width=0.6)
-        axes[0].axhline(1.0, color=_ORANGE, lw=1.2)
-        axes[0].text(len(names) - 0.5, 1.0, "predicting the mean ", color=_ORANGE, ha="right", va="bottom")
+        axes[0].axhline(1.0, color=_ORANGE, lw=1.2, label="predicting the mean")
+        axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
         axes[0].set_xticks(places, names)
         axes[0].set(ylabel="error / that of the mean", ylim=(0, max(1.15, 1.1 * max(shares))))
     return drawing.svg
