@@ -17,7 +17,7 @@ from ganglion.core.tasks.exo_assist import TERRAINS
 from ganglion.training.data.camera import Array, Camera
 
 DEFAULT_SIZE = 112
-SLOPE_DEGREES = {"flat": (-0.5, 0.5), "uphill_moderate": (7.0, 10.0), "uphill_steep": (17.0, 25.0)}
+SLOPE_DEGREES = {"flat": (-0.2, 0.2), "uphill_moderate": (8.0, 10.0), "uphill_steep": (18.0, 25.0)}
 _OVERSAMPLING = 2
 _NEAR_METERS, _FAR_METERS = 0.3, 60.0
 _SKIES = ((165, 195, 235), (205, 210, 215), (235, 215, 195), (120, 150, 200))
@@ -83,7 +83,7 @@ def render_terrain(terrain: str, seed: int, index: int, size: int = DEFAULT_SIZE
     _paint_skyline(rng, canvas)
     strips = _stairs(rng, terrain == "stairs_up") if terrain.startswith("stairs") else _slope(rng, terrain)
     half_width = rng.uniform(0.6, 1.4)
-    sun = rng.choice([-1, 1]) * rng.uniform(0.3, 0.8)  # sloping ground is lit otherwise than level ground
+    sun = rng.choice([-1, 1]) * rng.uniform(0.5, 1.0)  # sloping ground is lit otherwise than level ground
     _paint_surroundings(rng, canvas, strips, half_width, ground, sun)
     _paint_path(rng, canvas, strips, half_width, path, sun)
     _paint_things(rng, canvas, strips, half_width)
@@ -115,7 +115,7 @@ def _slope(rng: np.random.Generator, terrain: str) -> list[_Strip]:
     """Level approach, then a slope up to a crest; level ground goes on to the far end."""
     start, tangent = rng.uniform(1.2, 2.2), math.tan(math.radians(rng.uniform(*SLOPE_DEGREES[terrain])))
     approach = _Strip((_NEAR_METERS, 0), (start, 0), "ground")
-    length = _FAR_METERS - start if terrain == "flat" else rng.uniform(15, 24)
+    length = _FAR_METERS - start if terrain == "flat" else rng.uniform(18, 26)
     pieces = rng.integers(8, 16)
     edges = [(start + length * k / pieces, length * k / pieces * tangent) for k in range(pieces + 1)]
     return [approach, *(_Strip(a, b, "ground") for a, b in pairwise(edges))]
@@ -126,7 +126,7 @@ def _stairs(rng: np.random.Generator, upward: bool) -> list[_Strip]:
     start, rise, run = rng.uniform(1.2, 1.9), rng.uniform(0.15, 0.2), rng.uniform(0.27, 0.36)
     strips = [_Strip((_NEAR_METERS, 0), (start, 0), "ground")]
     y, z = start, 0.0
-    for _ in range(rng.integers(6, 14)):
+    for _ in range(rng.integers(8, 15)):
         foot, z = z, z + (rise if upward else -rise)
         if upward:
             strips.append(_Strip((y, foot), (y, z), "riser"))
@@ -152,7 +152,7 @@ def _paint_surroundings(
     rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip], half_width: float, ground: Array, sun: float
 ) -> None:
     """The ground beside the path follows it up or down for a few meters, then a bank falls or rises to level ground."""
-    half = half_width + rng.uniform(0.3, 4.0)
+    half = half_width + rng.uniform(0.8, 4.0)
     bank = rng.uniform(0.3, 1.5)
     shade, side = ground * rng.uniform(0.85, 1.1), ground * rng.uniform(0.6, 0.85)
     for strip in reversed(strips):
@@ -221,7 +221,7 @@ def _expose(rng: np.random.Generator, image: Image.Image, size: int) -> Image.Im
     blurred = Image.fromarray(values.clip(0, 255).astype(np.uint8)).filter(
         ImageFilter.GaussianBlur(rng.uniform(0, 0.8) * size / DEFAULT_SIZE)
     )
-    noisy = np.asarray(blurred, dtype=np.float64) + rng.normal(0, rng.uniform(1, 7), (size, size, 3))
+    noisy = np.asarray(blurred, dtype=np.float64) + rng.normal(0, rng.uniform(1, 6), (size, size, 3))
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
