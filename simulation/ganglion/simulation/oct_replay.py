@@ -97,9 +97,9 @@ def read_volume(path: Path) -> OctVolume:
     remedy = "remove the file or copy it again"
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if missing := {"data", "pos"} - set(arrays):
+                raise InputError(f"has no array {min(missing)!r}", where=path, remedy="give data and pos")
             data, pose = arrays["data"], arrays["pos"]
-    except KeyError as error:
-        raise InputError(f"has no array {error.args[0]!r:.40}", where=path, remedy="give data and pos") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"can't be read ({reason:.80})", where=path, remedy=remedy) from None
@@ -128,20 +128,24 @@ def split_volumes(names: Sequence[str]) -> Mapping[str, list[str]]:
     return parts
 
 
-def scan(volume: OctVolume, numbers: npt.NDArray[np.int64], start: tuple[float, float] = (0.0, 0.0)) -> Array:
+def scan(volume: OctVolume, numbers: npt.NDArray[np.int64], moved: tuple[float, float] = (0.0, 0.0)) -> Array:
     """Samples of those numbers while the scanner goes round one volume: (count, 2 + 512) float32.
 
     Args:
         volume: what lies under the scanner.
         numbers: sample numbers; every RASTER_SAMPLES the raster starts anew.
-        start: voxels, row and column, by which the whole raster is moved; what falls outside reads the edge.
+        moved: rows and columns of voxels by which the volume is displaced under the scanner; what was not recorded
+            reads as the nearest that was.
     """
-    row = np.rint(numbers // COLUMNS % ROWS * ((SIDE - 1) / (ROWS - 1)) + start[0]).clip(0, SIDE - 1).astype(np.int64)
-    column = np.rint(numbers % COLUMNS * ((SIDE - 1) / (COLUMNS - 1)) + start[1]).clip(0, SIDE - 1).astype(np.int64)
+    row = np.rint(numbers // COLUMNS % ROWS * ((SIDE - 1) / (ROWS - 1)))
+    column = np.rint(numbers % COLUMNS * ((SIDE - 1) / (COLUMNS - 1)))
     out = np.empty((len(numbers), 2 + DEPTH_BINS), np.float32)
     out[:, 0] = (row / (SIDE - 1) - 0.5) * FIELD_MM
     out[:, 1] = (column / (SIDE - 1) - 0.5) * FIELD_MM
-    out[:, 2:] = volume.data[row, column]
+    under = (
+        np.rint(where - by).clip(0, SIDE - 1).astype(np.int64) for where, by in zip((row, column), moved, strict=True)
+    )
+    out[:, 2:] = volume.data[tuple(under)]
     return out
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganglion.model.policy.config import PolicyConfig
-from ganglion.model.policy.transformer import MASKED, Block
+from ganglion.model.policy.transformer import MASKED, Block, draw_weights
 
 _AGE_SCALE_S = 0.1  # about one camera frame and a backbone pass: ages come out of order one
 
@@ -36,6 +36,7 @@ class ActionExpert(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.expert_layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.action_dim)
+        self.apply(draw_weights)
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """The streaming sensor encoder: samples in, one frame per hop out, the same for whole windows and for streams.
 
-Gated per-sample projection, a causal convolution with a stride of one hop that looks one hop back, and layers of causal
+Per-sample projection, a causal convolution with a stride of one hop that looks one hop back, and layers of causal
 attention over the newest W frames with a relative position bias. Nothing in it knows where a window begins, so a frame
 depends on a fixed number of samples before it and on nothing else (docs/adr/0003-streaming-encoder.md).
 """
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganglion.model.policy.config import PolicyConfig
-from ganglion.model.policy.transformer import MASKED, Block
+from ganglion.model.policy.transformer import MASKED, Block, draw_weights
 
 
 class SensorState(NamedTuple):
@@ -37,16 +37,16 @@ class SensorEncoder(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        # Gated (Shazeer 2020): products of channels bind what was read to where, as a scanner's mirror position to its
-        # echo. One sample stands alone here, so no later layer could.
-        self.project = nn.Linear(config.channels, 2 * width)
-        _balance_groups(self.project, config.channel_groups)
+        self.project = nn.Linear(config.channels, width)
         # A convolution whose stride is half its kernel, written as the product over two neighboring hops that it is:
         # one MatMul, which ONNX Runtime quantizes to int8 and runs fast; a strided Conv it doesn't.
         self.convolve = nn.Linear(2 * config.hop_samples * width, width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.distance_bias = nn.Parameter(torch.zeros(config.layers, config.heads, config.attention_frames))
         self.norm = nn.LayerNorm(width)
+        self.apply(draw_weights)
+        _balance_groups(self.project, config.channel_groups)
+        _average_at_first(self.convolve, 2 * config.hop_samples)
 
     def fresh_state(self, batch: int) -> SensorState:
         """The state before the first sample: silence, nothing seen."""
@@ -78,7 +78,7 @@ class SensorEncoder(nn.Module):
         hop = self.config.hop_samples
         if not torch.compiler.is_exporting() and (samples.shape[1] == 0 or samples.shape[1] % hop):
             raise ValueError(f"{samples.shape[1]} samples are not a whole number of hops of {hop}")
-        frames, conv = self._convolve(self._project(samples), state.conv)
+        frames, conv = self._convolve(F.gelu(self.project(samples)), state.conv)
         biases = self._scores(frames.shape[1], state.seen)
         slots, kv = self.config.attention_frames - 1, []
         for layer, block in enumerate(self.blocks):
@@ -86,11 +86,6 @@ class SensorEncoder(nn.Module):
             kv.append(keys_values[:, :, :, -slots:])
         seen = torch.clamp(state.seen + frames.shape[1], max=slots)
         return self.norm(frames), SensorState(conv, torch.stack(kv, dim=1), seen)
-
-    def _project(self, samples: Tensor) -> Tensor:
-        value, gate = self.project(samples).chunk(2, dim=2)
-        gated: Tensor = value * F.silu(gate)
-        return gated
 
     def _convolve(self, projected: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Projected samples (B, N * hop, width) and the hop before them -> (B, N, width), the last hop."""
@@ -117,3 +112,9 @@ def _balance_groups(layer: nn.Linear, groups: tuple[int, ...]) -> None:
     for channels in groups:
         layer.weight[:, start : start + channels] *= (layer.in_features / (len(groups) * channels)) ** 0.5
         start += channels
+
+
+@torch.no_grad()
+def _average_at_first(layer: nn.Linear, samples: int) -> None:
+    """Let the convolution start as a projected average over its samples, which keeps what they have in common."""
+    layer.weight.copy_(layer.weight[:, : layer.out_features].repeat(1, samples) * (2 / samples**0.5))

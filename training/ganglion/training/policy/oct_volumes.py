@@ -31,7 +31,7 @@ from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.source import Batch, tensor
 from ganglion.training.policy.statistics import action_scale, sensor_scale
 
-_READS, _READ_HOPS = 9, 3
+_READS, _READ_HOPS = 2, 12
 _HELD_BACK_READS, _HELD_BACK_READ_HOPS = 10, 5
 _LATERAL_SHIFT, _DEPTH_SHIFT = 5.0, 24  # voxels, the most that a training volume is moved
 _BRIGHT, _TIP_VOXELS, _TIP_DEPTH = 128, 20, 30
@@ -46,12 +46,11 @@ class OctSource:
         InputError: a volume can't be read, or there are too few.
     """
 
-    default_steps = 400
     vl_width = 0
 
     def __init__(self, config: PolicyTrainConfig) -> None:
         self.robot = oct_robot()
-        self._config, self._sensor = config, self.robot.sensors[0]
+        self._config, self._batch_size, self._sensor = config, config.batch_size or 1, self.robot.sensors[0]
         folder = Path(config.data)
         paths = {path.name: path for path in volume_paths(folder)}
         parts = split_volumes(list(paths))
@@ -63,12 +62,16 @@ class OctSource:
             sensor_scale(np.concatenate([scan(volume, numbers) for volume in self._train]), self._sensor),
             action_scale(np.stack([volume.pose for volume in self._train]), self.robot.actions),
         )
+        # Reflections inside the scanner stay where they are when the needle moves.
+        self._steady = np.median(
+            np.concatenate([scan(volume, numbers)[:, -DEPTH_BINS:] for volume in self._train]), axis=0
+        )
         self.facts: dict[str, Any] = {"data": "OCT volumes", "base": None, "volumes": dict(parts)}
 
     def batch(self, step: int) -> Batch:
         """See Source."""
         rng = np.random.default_rng([self._config.seed, 3, step])
-        volumes = [self._train[index] for index in rng.integers(len(self._train), size=self._config.batch_size)]
+        volumes = [self._train[index] for index in rng.integers(len(self._train), size=self._batch_size)]
         moved = [self._moved(volume, rng) for volume in volumes]
         return self._batch(moved, rng.integers(RASTER_SAMPLES, size=len(moved)), _READS, _READ_HOPS)
 
@@ -84,7 +87,7 @@ class OctSource:
         depth = int(rng.integers(-_DEPTH_SHIFT, _DEPTH_SHIFT + 1))
         pose = volume.pose.copy()
         pose[:3] += self._mm_per_voxel @ np.array([row, column, depth])
-        return replace(volume, pose=pose), (-row, -column), depth
+        return replace(volume, pose=pose), (row, column), depth
 
     def _batch(
         self,
@@ -99,7 +102,7 @@ class OctSource:
         for (volume, start, depth), first in zip(volumes, firsts, strict=True):
             scanned = scan(volume, numbers + first, start)
             if depth:
-                scanned[:, -DEPTH_BINS:] = _deeper(scanned[:, -DEPTH_BINS:], depth)
+                scanned[:, -DEPTH_BINS:] = self._steady + _deeper(scanned[:, -DEPTH_BINS:] - self._steady, depth)
             samples.append(scanned)
             poses.append(volume.pose)
         ends = tuple(window // hop + read * read_hops for read in range(reads))
@@ -110,7 +113,7 @@ class OctSource:
 
 
 def _deeper(scans: npt.NDArray[np.float32], voxels: int) -> npt.NDArray[np.float32]:
-    """(count, bins) moved down by some voxels; dark where nothing was recorded."""
+    """(count, bins) moved down by some voxels; 0 where nothing was recorded."""
     out = np.zeros_like(scans)
     if voxels > 0:
         out[:, voxels:] = scans[:, :-voxels]

@@ -27,7 +27,7 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
         InputError: an option or the data is bad, or the folder holds another run. Nothing was trained.
         GanglionError: the loss is no longer finite, or the disk is full.
     """
-    checked(config)
+    config = checked(config)
     import json
 
     import torch
@@ -47,15 +47,15 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     source = _source(config)
     torch.manual_seed(config.seed)
     policy = VLAPolicy(policy_config(source.robot, config.size, vl_width=source.vl_width))  # type: ignore[arg-type]
-    steps = config.steps or source.default_steps
-    history = _train(policy, make_optimizer(policy, config), source, steps, config, config.out / CHECKPOINT)
+    assert config.size and config.steps
+    history = _train(policy, make_optimizer(policy, config), source, config, config.out / CHECKPOINT)
     metrics = score(policy, source)
-    finish(config, policy, source, steps, history, metrics)
+    finish(config, policy, source, history, metrics)
     return metrics
 
 
 def _train(
-    policy: Any, optimizer: Any, source: Source, steps: int, config: PolicyTrainConfig, checkpoint: Path
+    policy: Any, optimizer: Any, source: Source, config: PolicyTrainConfig, checkpoint: Path
 ) -> list[dict[str, float]]:
     from tqdm import trange
 
@@ -68,10 +68,11 @@ def _train(
     )
 
     done, history = load_checkpoint(checkpoint, policy, optimizer)
+    steps = config.steps or 0
     bfloat16, losses = use_bfloat16(config.precision), list[float]()
     policy.train()
     for step in (bar := trange(done, steps, initial=done, total=steps, desc="policy", disable=not sys.stderr.isatty())):
-        rate = learning_rate(step, steps, config)
+        rate = learning_rate(step, config)
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses.append(train_step(policy, optimizer, source.batch(step), bfloat16))

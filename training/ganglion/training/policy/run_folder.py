@@ -68,7 +68,6 @@ def finish(
     config: PolicyTrainConfig,
     policy: VLAPolicy,
     source: Source,
-    steps: int,
     history: list[dict[str, float]],
     metrics: dict[str, Any],
 ) -> None:
@@ -85,7 +84,7 @@ def finish(
         "size": config.size,
         "vl_age_ms": list(config.vl_age_ms),
         "seed": config.seed,
-        "steps": steps,
+        "steps": config.steps,
         "encoder_parameters": sum(p.numel() for p in policy.encoder.parameters()),
         "expert_parameters": sum(p.numel() for p in policy.expert.parameters()),
         "versions": {name: version(name) for name in ("ganglion", "torch", "transformers")},

@@ -52,14 +52,12 @@ class Source(Protocol):
 
     norm           scaling from training data only
     vl_width       features of a VL token, 0 without cameras
-    default_steps  optimizer steps that suit this data
     facts          what run.json should say of the data and the base
     """
 
     robot: RobotSpec
     norm: Normalization
     vl_width: int
-    default_steps: int
     facts: dict[str, Any]
 
     def batch(self, step: int) -> Batch:

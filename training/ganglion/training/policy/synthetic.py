@@ -1,14 +1,16 @@
 """The synthetic needle as training data: camera frames seen by the VLM once, sensor sequences made as they are needed.
 
-A clip is a stretch of one world with a few camera frames, spaced by the range of ages. A sequence that uses it starts
-at a drawn offset, so each read meets features that are as old as they will be when the policy is served.
+What the tip feels and what the camera sees move independently in this world. So each read of a training sequence meets
+a camera frame of its own, of another world, and the expert is asked about that combination: 54 frames per step for the
+price of 6 sequences. With the frames that belong to the sequence, nearly alike within it, vision was not learned.
+Each window ends a drawn age after its frame, so the policy learns to act on features as old as serving's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch import Tensor
 from ganglion.core.errors import InputError
 from ganglion.core.normalization import Normalization
 from ganglion.core.specs import RobotSpec, default_robot
+from ganglion.simulation.expert import expert_chunks
 from ganglion.simulation.near_peak import NearPeakStream
 from ganglion.training.policy.backbone import Backbone
 from ganglion.training.policy.config import PolicyTrainConfig
@@ -29,25 +32,23 @@ _READS, _READ_HOPS = 9, 3  # places where a training sequence is read, and hops 
 _WORLDS = 300
 _HELD_BACK_WORLD = 500_000  # worlds from here on are never trained on
 _SPAN_S = (2.0, 300.0)
-_STATISTICS_CLIPS = 64
+_STATISTICS_FRAMES = 64
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Clips:
-    """Stretches of worlds with camera frames.
+class _Frames:
+    """Camera frames: the world (frames,) and time (frames,) of each.
 
-    worlds    the worlds that the clips are from
-    world     (clips,) index of each one's world
-    start_s   (clips,) time of its first frame
-    features  (clips, frames, tokens, width) VL features, None without cameras
-    reads     places where a sequence is read
+    features  (frames, tokens, width) VL features, None without cameras
     """
 
     worlds: list[NearPeakStream]
-    world: npt.NDArray[np.int64]
-    start_s: npt.NDArray[np.float64]
+    world: Ints
+    time_s: Floats
     features: Tensor | None
-    reads: int
 
 
 class NeedleSource:
@@ -57,78 +58,84 @@ class NeedleSource:
         InputError: the robot has more than one camera, which the synthetic source doesn't train.
     """
 
-    default_steps = 300
-
     def __init__(self, config: PolicyTrainConfig, robot: RobotSpec | None = None) -> None:
         self.robot = robot or default_robot()
         if len(self.robot.cameras) > 1:
             raise InputError("has more than one camera", where=f"robot {self.robot.name}", remedy="declare one")
-        self._config, self._sensor = config, self.robot.sensors[0]
-        low_ms, high_ms = config.vl_age_ms
-        self._low_s, self._spacing_s = low_ms / 1e3, (high_ms - low_ms) / 1e3
-        backbone = None
-        if self.robot.cameras:
-            self._spacing_s = max(self._spacing_s, 1 / self.robot.cameras[0].rate_hz)
-            backbone = Backbone(config.base, config.vl_layer, config.instruction)
-        per_clip = self._frames(_READS)
-        self._train = self._clips(backbone, max(config.frames // per_clip, 1), _READS, 0, "frames to learn from")
-        self._fresh = self._clips(backbone, config.eval_count, 1, _HELD_BACK_WORLD, "fresh frames")
+        self._config, self._batch_size, self._sensor = config, config.batch_size or 1, self.robot.sensors[0]
+        backbone = Backbone(config.base, config.vl_layer, config.instruction) if self.robot.cameras else None
+        self._train = self._frames(backbone, config.frames, 0, "frames to learn from")
+        self._fresh = self._frames(backbone, config.eval_count, _HELD_BACK_WORLD, "fresh frames")
         self.vl_width = 0 if self._train.features is None else self._train.features.shape[-1]
         self.norm = self._statistics()
         self.facts: dict[str, Any] = {"data": config.data, **(backbone.facts if backbone else {"base": None})}
 
     def batch(self, step: int) -> Batch:
-        """See Source."""
+        """See Source: sequences of some worlds, each read with a frame of another one."""
         rng = np.random.default_rng([self._config.seed, 3, step])
-        chosen = rng.integers(len(self._train.world), size=self._config.batch_size)
-        return self._batch(self._train, chosen, rng)
+        size = self._batch_size
+        felt = rng.integers(len(self._train.worlds), size=size)
+        first = (rng.uniform(*_SPAN_S, size) * self._sensor.rate_hz).astype(np.int64)
+        seen = rng.integers(len(self._train.world), size=(size, _READS))
+        return self._batch(self._train, felt, first, seen, self._ages_s(rng, seen.shape))
 
     def held_back(self) -> Iterator[Batch]:
-        """See Source: clips of worlds never trained on, read once each."""
-        rng = np.random.default_rng([self._config.seed, 4])
-        for part in np.array_split(np.arange(len(self._fresh.world)), math.ceil(len(self._fresh.world) / 16)):
-            yield self._batch(self._fresh, part, rng)
+        """See Source: frames of worlds never trained on, each with its own world's sensor, read once."""
+        rng, count = np.random.default_rng([self._config.seed, 4]), len(self._fresh.world)
+        for part in np.array_split(np.arange(count), math.ceil(count / 16)):
+            ages_s = self._ages_s(rng, part.shape)
+            newest = np.ceil((self._fresh.time_s[part] + ages_s) * self._sensor.rate_hz).astype(np.int64)
+            exact_s = newest / self._sensor.rate_hz - self._fresh.time_s[part]
+            yield self._batch(self._fresh, self._fresh.world[part], newest, part[:, None], exact_s[:, None])
 
-    def _frames(self, reads: int) -> int:
-        """Camera frames of a clip whose sequences are read so often: each read finds one at least low_s old."""
-        return math.ceil((reads - 1) * _READ_HOPS * self._sensor.hop_ms / 1e3 / self._spacing_s) + 1
+    def _ages_s(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        low_ms, high_ms = self._config.vl_age_ms
+        return rng.uniform(low_ms, high_ms, shape) / 1e3
 
-    def _clips(self, backbone: Backbone | None, count: int, reads: int, first_world: int, what: str) -> _Clips:
+    def _frames(self, backbone: Backbone | None, count: int, first_world: int, what: str) -> _Frames:
         rng = np.random.default_rng([self._config.seed, 1, first_world])
         offset = self._config.seed * 1_000_000 + first_world
         worlds = [NearPeakStream(self.robot, offset + index) for index in range(min(count, _WORLDS))]
-        world, start_s = np.arange(count) % len(worlds), rng.uniform(*_SPAN_S, count)
+        world, time_s = np.arange(count) % len(worlds), rng.uniform(*_SPAN_S, count)
         features = None
         if backbone:
-            times = start_s[:, None] + self._spacing_s * np.arange(self._frames(reads))
-            frames = [worlds[w].frame(time) for w, row in zip(world, times, strict=True) for time in row]
-            features = backbone.features(frames, what)
-            features = features.reshape(*times.shape, *features.shape[1:])
-        return _Clips(worlds, world, start_s, features, reads)
+            images = [worlds[w].frame(time) for w, time in zip(world, time_s, strict=True)]
+            features = backbone.features(images, what)
+        return _Frames(worlds, world, time_s, features)
 
-    def _batch(self, clips: _Clips, chosen: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
+    def _batch(self, frames: _Frames, felt: Ints, newest: Ints, seen: Ints, ages_s: Floats) -> Batch:
+        """Sequences of the worlds `felt` (B,), read first at sample `newest` (B,) with the frames `seen` (B, R)."""
         rate_hz, hop, window = self._sensor.rate_hz, self._sensor.hop_samples, self._sensor.window_samples
+        reads = seen.shape[1]
         stride = _READ_HOPS * hop
-        offsets_s = self._low_s + self._spacing_s * rng.random(len(chosen))
-        newest = np.ceil((clips.start_s[chosen] + offsets_s) * rate_hz).astype(np.int64)  # sample of the first read
-        reads = newest[:, None] + stride * np.arange(clips.reads)
-        streams = [clips.worlds[index] for index in clips.world[chosen]]
-        total = window + stride * (clips.reads - 1)
-        samples = np.stack([s.samples(n + 1 - window, total) for s, n in zip(streams, newest, strict=True)])
-        actions = np.stack([s.chunks(row / rate_hz) for s, row in zip(streams, reads, strict=True)])
-        ends = tuple((window + stride * read) // hop for read in range(clips.reads))
-        batch = Batch(tensor(self.norm.sensor.normalize(samples)), ends, tensor(self.norm.action.normalize(actions)))
-        if clips.features is None:
+        samples, actions = [], []
+        for world, sample, row, row_ages_s in zip(felt, newest, seen, ages_s, strict=True):
+            stream = frames.worlds[world]
+            samples.append(stream.samples(sample + 1 - window, window + stride * (reads - 1)))
+            state = stream.state((sample + stride * np.arange(reads)) / rate_hz)
+            views = [
+                frames.worlds[frames.world[index]].state(frames.time_s[[index]] + age_s)
+                for index, age_s in zip(row, row_ages_s, strict=True)
+            ]
+            state = replace(
+                state,
+                mark_x_mm=np.concatenate([view.mark_x_mm for view in views]),
+                mark_y_mm=np.concatenate([view.mark_y_mm for view in views]),
+            )
+            actions.append(expert_chunks(self.robot.actions, state))
+        batch = Batch(
+            tensor(self.norm.sensor.normalize(np.stack(samples))),
+            tuple((window + stride * read) // hop for read in range(reads)),
+            tensor(self.norm.action.normalize(np.stack(actions))),
+        )
+        if frames.features is None:
             return batch
-        since_s = reads / rate_hz - clips.start_s[chosen, None]
-        seen = np.minimum((since_s - self._low_s) // self._spacing_s, clips.features.shape[1] - 1).astype(np.int64)
-        features = clips.features[torch.as_tensor(chosen)[:, None], torch.as_tensor(seen)]
-        return Batch(batch.samples, ends, batch.actions, features, tensor(since_s - seen * self._spacing_s))
+        return replace(batch, vl_features=frames.features[torch.as_tensor(seen)], vl_age_s=tensor(ages_s))
 
     def _statistics(self) -> Normalization:
-        clips, hop, dim = self._train, self._sensor.hop_samples, self.robot.actions.dim
-        where = [(clips.worlds[w], time) for w, time in zip(clips.world, clips.start_s, strict=True)]
-        firsts = [(world, int(time * self._sensor.rate_hz)) for world, time in where[:_STATISTICS_CLIPS]]
+        frames, hop, dim = self._train, self._sensor.hop_samples, self.robot.actions.dim
+        where = [(frames.worlds[w], time) for w, time in zip(frames.world, frames.time_s, strict=True)]
+        firsts = [(world, int(time * self._sensor.rate_hz)) for world, time in where[:_STATISTICS_FRAMES]]
         samples = np.concatenate([world.samples(first, hop) for world, first in firsts])
         chunks = np.concatenate([world.chunk(time).reshape(-1, dim) for world, time in where])
         return Normalization(sensor_scale(samples, self._sensor), action_scale(chunks, self.robot.actions))
