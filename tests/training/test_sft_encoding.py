@@ -20,6 +20,7 @@ from ganglion.training.data.encoding import (  # noqa: E402
     EncodedExamples,
     collate,
     encode,
+    training_batch,
 )
 from ganglion.training.data.exo_rows import exo_image, exo_row  # noqa: E402
 
@@ -138,6 +139,23 @@ def test_batch_loss_equals_one_by_one(family: str, side: str, examples: list[Exa
     weights = [len(row.answer_ids) for row in rows]
     expected = math.fsum(w * loss for w, loss in zip(weights, alone, strict=True)) / sum(weights)
     assert together == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_batch_has_the_same_loss_and_gradients_from_fewer_logits(family: str, examples: list[Example]) -> None:
+    path = resolve_base(f"offline:{family}?untrained")
+    processor, model = load_processor(path), load_vlm(path, dtype=torch.float32)
+    rows = [encode(processor, example, with_answer=True) for example in examples]
+    results = []
+    for batch in (batch_of(processor, rows), training_batch(rows, processor.tokenizer.pad_token_id)):
+        model.zero_grad()
+        out = model(**batch)
+        out.loss.backward()
+        results.append((float(out.loss.detach()), model.get_input_embeddings().weight.grad.clone(), out.logits.shape))
+    (loss, grad, shape), (kept_loss, kept_grad, kept_shape) = results
+    assert kept_shape[1] == max(len(row.answer_ids) for row in rows) + 1 < shape[1]
+    assert kept_loss == pytest.approx(loss, abs=1e-5)
+    assert torch.allclose(kept_grad, grad, atol=1e-5)
 
 
 def test_kept_and_fresh_rows_are_the_same(processor: Any, examples: list[Example]) -> None:

@@ -70,7 +70,7 @@ def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[st
     Args:
         rows: at least one.
         pad_token_id: fills the rest; masked and never labeled.
-        side: "right" to train, "left" to generate.
+        side: "left" so that all rows end together, as generation needs it, or "right".
 
     Returns:
         input_ids, attention_mask, mm_token_type_ids, labels: (B, T) int64; pixel_values: (patches of all, values)
@@ -98,6 +98,20 @@ def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[st
         "pixel_values": torch.cat([row.pixel_values for row in rows]).float(),
         "image_grid_thw": torch.cat([row.image_grid_thw for row in rows]),
     }
+
+
+def training_batch(rows: Sequence[Encoded], pad_token_id: int) -> dict[str, Any]:
+    """A batch to learn from: `collate` on the left, so that all answers end together at the end.
+
+    The output head then runs over the longest answer only: at full size, logits of a whole prompt (tokens x 150 000)
+    would be the largest tensor of a training step.
+
+    Returns:
+        as `collate`, but labels (B, K) for the last K tokens, and "logits_to_keep": K.
+    """
+    batch = collate(rows, pad_token_id, side="left")
+    kept = max(len(row.answer_ids) for row in rows) + 1  # the token before an answer predicts its first
+    return {**batch, "labels": batch["labels"][:, -kept:], "logits_to_keep": kept}
 
 
 class EncodedExamples(torch.utils.data.Dataset[Encoded]):

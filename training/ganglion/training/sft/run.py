@@ -57,7 +57,7 @@ def _prepare(config: SftConfig, base: str, examples: Any, out: Path) -> Any:
 
     from ganglion.model.processor import load_processor
     from ganglion.model.vlm import load_vlm
-    from ganglion.training.data.encoding import EncodedExamples, collate
+    from ganglion.training.data.encoding import EncodedExamples, training_batch
     from ganglion.training.sft.adapter import add_adapter
     from ganglion.training.sft.trainer import ExactHistory, Progress, ResumableTrainer, arguments
 
@@ -71,7 +71,7 @@ def _prepare(config: SftConfig, base: str, examples: Any, out: Path) -> Any:
         model=add_adapter(model, config.lora),
         args=arguments(config, out / CHECKPOINTS),
         train_dataset=EncodedExamples(processor, examples, config.image_memory_mb * 2**20, longest),
-        data_collator=functools.partial(collate, pad_token_id=processor.tokenizer.pad_token_id, side="right"),
+        data_collator=functools.partial(training_batch, pad_token_id=processor.tokenizer.pad_token_id),
         callbacks=[ExactHistory(), Progress()],
     )
     trainer.remove_callback(transformers.PrinterCallback)
