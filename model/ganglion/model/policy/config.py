@@ -12,7 +12,7 @@ from ganglion.core.errors import InputError
 from ganglion.core.specs import RobotSpec
 
 Fusion = Literal["concat", "none"]
-Size = Literal["tiny", "small", "base"]
+Size = Literal["tiny", "slim", "small", "base"]
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ class PolicyConfig:
         return self.width // self.heads
 
 
-# Encoder parameters at 1026 channels: tiny 0.3 M (tests), small 3 M, base 33 M.
+# Encoder parameters at 1026 channels: tiny 0.3 M (tests), slim 0.4 M, small 3 M, base 33 M.
 _SIZES: Mapping[Size, Mapping[str, int]] = {
-    "tiny": {"width": 64, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
+    "tiny": {"width": 64, "layers": 2, "heads": 4, "attention_frames": 11, "expert_layers": 2},
+    "slim": {"width": 64, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
     "small": {"width": 192, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
     "base": {"width": 576, "layers": 6, "heads": 8, "attention_frames": 7, "expert_layers": 4},
 }

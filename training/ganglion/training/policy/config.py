@@ -9,11 +9,11 @@ from typing import Any
 from ganglion.core.errors import InputError
 
 SYNTHETIC = "synthetic"
-_SIZES = ("tiny", "small", "base")
+_SIZES = ("tiny", "slim", "small", "base")
 _PRECISIONS = ("auto", "float32", "bfloat16")
 # Chosen on validation data: 70 volumes are few, so less weights and more of them in each step.
 _NEEDLE: dict[str, Any] = {"size": "small", "steps": 300, "batch_size": 6, "lr": 1e-3}
-_OCT: dict[str, Any] = {"size": "tiny", "steps": 700, "batch_size": 24, "lr": 3e-3}
+_OCT: dict[str, Any] = {"size": "slim", "steps": 700, "batch_size": 24, "lr": 3e-3}
 # None of these changes what is learned: a run may be continued with others.
 _FREE = ("out", "threads", "force", "save_steps")
 
@@ -27,7 +27,7 @@ class PolicyTrainConfig:
     out: Path = Path("runs/policy")
     """Folder for weights, robot spec, normalization, history and metrics."""
     size: str | None = None
-    """Encoder: tiny (0.4 M parameters), small (3 M) or base (33 M); default: small, tiny for OCT volumes."""
+    """Encoder: tiny (0.3 M parameters), slim (0.4 M), small (3 M) or base (33 M); default: small, slim for OCT."""
     base: str = "offline:qwen2_vl"
     """Frozen VLM that sees the camera frames: a hub name, a checkpoint folder, or offline:qwen2_vl."""
     vl_layer: int | None = None
