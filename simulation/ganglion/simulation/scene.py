@@ -14,7 +14,7 @@ from ganglion.core.specs import CameraSpec
 from ganglion.simulation.needle_world import NeedleState
 
 FIELD_MM = 16.0  # what the shorter side of the image covers
-_MARK_RADIUS_MM = 0.9
+_MARK_RADIUS_MM = 2.0
 _SUPERSAMPLING = 2  # drawn larger and shrunk: the mark moves by less than a pixel
 
 
@@ -27,15 +27,15 @@ class Scene:
         self._large = (_SUPERSAMPLING * camera.width, _SUPERSAMPLING * camera.height)
         self._scale = min(self._large) / FIELD_MM
         ground = rng.uniform(40, 120, 3)
-        coarse = rng.normal(0, 14, (9, 9, 1)) + ground
+        coarse = rng.normal(0, 8, (9, 9, 1)) + ground
         texture = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize(
             self._large, Image.Resampling.BICUBIC
         )
         draw = ImageDraw.Draw(texture)
         for _ in range(rng.integers(2, 6)):
-            color = tuple(int(c) for c in np.clip(ground + rng.normal(0, 25, 3), 10, 150))
+            color = tuple(int(c) for c in np.clip(ground + rng.normal(0, 15, 3), 10, 150))
             x_mm, y_mm = rng.uniform(-8, 8, 2)
-            self._dot(draw, x_mm, y_mm, rng.uniform(0.4, 1.4), color)
+            self._dot(draw, x_mm, y_mm, rng.uniform(0.4, 1.2), color)
         self._ground = texture
         self._mark_color = tuple(int(c) for c in rng.uniform((235, 215, 150), (255, 250, 235)))
         self._light = rng.uniform(0.85, 1.1)

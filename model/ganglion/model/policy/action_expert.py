@@ -16,8 +16,8 @@ class ActionExpert(nn.Module):
 
     VL tokens carry a learned position (the backbone's hidden states hold only relative ones) and an embedding of their
     age, so that the expert can discount what the camera saw long ago. The position is added and also multiplied in:
-    then even uniform attention says where a token was, and a policy learns to point in 300 steps what it doesn't learn
-    at all with added positions only (L1 error 0.40 instead of 0.85 of a random base's features, whose mean's is 0.85).
+    then even uniform attention says where something was. Pointing at a mark, after 150 steps on the offline base, the
+    error is 0.33 with it and 0.76 without, the mean's being 0.82.
     With fusion "none" there are no VL tokens.
     """
 
