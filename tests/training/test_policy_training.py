@@ -22,6 +22,7 @@ from ganglion.model.policy.config import policy_config
 from ganglion.model.policy.policy import VLAPolicy
 from ganglion.training.policy.config import PolicyTrainConfig, checked
 from ganglion.training.policy.optimization import (
+    Progress,
     learning_rate,
     load_checkpoint,
     make_optimizer,
@@ -175,11 +176,12 @@ def test_a_checkpoint_restores_every_number_and_a_damaged_one_is_named(tmp_path:
         return policy, make_optimizer(policy, config)
 
     policy, optimizer = fresh(0)
-    assert load_checkpoint(path, policy, optimizer) == (0, [])
+    assert load_checkpoint(path, policy, optimizer) == Progress()
     train_step(policy, optimizer, source.batch(0), bfloat16=False)
-    save_checkpoint(path, 1, policy, optimizer, [{"step": 1, "loss": 0.5}])
+    reached = Progress(1, [{"step": 1, "loss": 0.5}], [0.25])
+    save_checkpoint(path, reached, policy, optimizer)
     other, its_optimizer = fresh(1)
-    assert load_checkpoint(path, other, its_optimizer) == (1, [{"step": 1, "loss": 0.5}])
+    assert load_checkpoint(path, other, its_optimizer) == reached
     for model, optim in ((policy, optimizer), (other, its_optimizer)):
         train_step(model, optim, source.batch(1), bfloat16=False)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in policy.state_dict().items())

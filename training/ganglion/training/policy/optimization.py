@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,30 +73,35 @@ def _cpu_flags() -> list[str]:
     return []
 
 
-def save_checkpoint(
-    path: Path, step: int, policy: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict[str, float]]
-) -> None:
+@dataclass
+class Progress:
+    """How far training is: steps done, the history, and the losses since its last entry."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+def save_checkpoint(path: Path, progress: Progress, policy: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write all that the next step depends on, atomically. Batches and learning rates follow from the step."""
-    state = {"step": step, "policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+    state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
     with written_aside(path) as aside:
         torch.save(state, aside)
 
 
-def load_checkpoint(
-    path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
-    """Go back to a checkpoint: steps done and history so far; (0, []) where there is none.
+def load_checkpoint(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Go back to a checkpoint; no progress where there is none.
 
     Raises:
         GanglionError: the file is damaged.
     """
     if not path.exists():
-        return 0, []
+        return Progress()
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         policy.load_state_dict(state["policy"])
         optimizer.load_state_dict(state["optimizer"])
-        return state["step"], state["history"]
+        return Progress(**state["progress"])
     except Exception as error:  # torch.load raises pickle, zip, runtime and key errors alike
         raise GanglionError(
             f"is damaged ({type(error).__name__})", where=path, remedy="remove it and run again"

@@ -67,22 +67,23 @@ def _train(
         use_bfloat16,
     )
 
-    done, history = load_checkpoint(checkpoint, policy, optimizer)
-    steps = config.steps or 0
-    bfloat16, losses = use_bfloat16(config.precision), list[float]()
+    steps, progress = config.steps or 0, load_checkpoint(checkpoint, policy, optimizer)
+    bfloat16, done = use_bfloat16(config.precision), progress.step
     policy.train()
     for step in (bar := trange(done, steps, initial=done, total=steps, desc="policy", disable=not sys.stderr.isatty())):
         rate = learning_rate(step, config)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses.append(train_step(policy, optimizer, source.batch(step), bfloat16))
-        if (step + 1) % config.logging_steps == 0 or step + 1 == steps:
-            history.append({"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate})
-            bar.set_postfix(loss=f"{history[-1]['loss']:.3f}")
-            losses.clear()
-        if (step + 1) % config.save_steps == 0 and step + 1 < steps:
-            save_checkpoint(checkpoint, step + 1, policy, optimizer, history)
-    return history
+        progress.losses.append(train_step(policy, optimizer, source.batch(step), bfloat16))
+        progress.step = step + 1
+        if progress.step % config.logging_steps == 0 or progress.step == steps:
+            loss = sum(progress.losses) / len(progress.losses)
+            progress.history.append({"step": progress.step, "loss": loss, "learning_rate": rate})
+            progress.losses.clear()
+            bar.set_postfix(loss=f"{loss:.3f}")
+        if progress.step % config.save_steps == 0 and progress.step < steps:
+            save_checkpoint(checkpoint, progress, policy, optimizer)
+    return progress.history
 
 
 def _source(config: PolicyTrainConfig) -> Source:
