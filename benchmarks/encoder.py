@@ -98,7 +98,7 @@ def hardware() -> dict[str, object]:
     return {
         "cpu": cpu or platform.processor() or platform.machine(),
         "instructions": [
-            flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in flags
+            flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in flags
         ],
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),

@@ -55,7 +55,7 @@ class PolicyTrainConfig:
     threads: int | None = None
     """CPU threads; default is torch's choice. Bit-identical weights need the same number."""
     precision: str = "auto"
-    """Of matrix products: float32, bfloat16, or auto: bfloat16 where the CPU multiplies it in tiles (AMX)."""
+    """Of matrix products: float32, bfloat16, or auto: bfloat16 where the CPU has instructions for it."""
     save_steps: int = 50
     """Steps between checkpoints."""
     logging_steps: int = 10
