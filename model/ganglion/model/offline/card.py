@@ -37,8 +37,9 @@ these exercises and on the words of the chat template.
 
 - The form: Qwen's chat template, one image, an answer that is one flat JSON object.
 - Geometry that ground ahead of a walker has too: a strip that narrows toward a dividing line and ends below, at or
-  above it, plain, lined or barred, with wings and cords beside it; mostly a light upper part, a dark lower part and a
-  middling strip. It is drawn flat, with random trapezoids. There is no camera model and no three-dimensional scene.
+  above it, pointed or blunt, plain, lined or barred, with wings and cords beside it; mostly a light upper part, a dark
+  lower part and a middling strip. It is drawn flat, with random trapezoids: there is no camera model and no
+  three-dimensional scene.
 - Repeating a quoted word and a number from the prompt, and adding to a number of 0 to 20 without leaving these bounds.
 
 ## What it does not hold

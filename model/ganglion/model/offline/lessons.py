@@ -30,7 +30,7 @@ def lesson(drawing: Drawing, seed: int) -> Lesson:
     """A lesson about `drawing`; another seed gives other questions."""
     rng = random.Random(seed)
     asked, seen = {"strip": _strip, "marks": _marks, "stripes": _stripes}[drawing.kind](drawing, rng)
-    told, said = rng.choice((_nothing, _word, _number, _bounded_sum, _word_and_sum))(rng)
+    told, said = rng.choice((_nothing, _nothing, _nothing, _word, _number, _bounded_sum))(rng)
     parts = [part for part in (told, asked) if part]
     if rng.random() < 0.3:
         parts.reverse()
@@ -42,20 +42,14 @@ def _strip(drawing: Drawing, rng: random.Random) -> tuple[str, Answer]:
     fill = next((name for name in FILLS[1:] if m[name]), FILLS[0])
     tip = _side(m["split_y"] - m["tip_y"], ("below", "at split", "above"), 0.015)
     end = _bin(m["blunt"] / 2, (0.06, 0.3), ("pointed", "narrow", "wide"))
-    rows = {"split": _tenths(m["split_y"]), "tip_row": _tenths(m["tip_y"]), "bend": _tenths(m["bend_y"])}
-    if rng.random() < 0.7:
-        asked = rng.choice(("Describe the strip.", "What does the strip look like?"))
-        return asked, {"tip": tip, "end": end, "fill": fill, "tip_row": rows["tip_row"], "split": rows["split"]}
-    return rng.choice(("Where are its parts?", "Give the rows of the strip.")), {"end": end, **rows, "fill": fill}
+    asked = rng.choice(("Describe the strip.", "What does the strip look like?"))
+    return asked, {"fill": fill, "end": end, "tip": tip, "tip_row": _tenths(m["tip_y"]), "split": _tenths(m["split_y"])}
 
 
 def _marks(drawing: Drawing, rng: random.Random) -> tuple[str, Answer]:
     first = drawing.marks[0]
-    if rng.random() < 0.6:
-        answer = {"column": _tenths(first.x), "row": _tenths(first.y), "color": first.color, "shape": first.shape}
-        return rng.choice(("Where is the leftmost mark?", "Locate the leftmost mark.")), answer
-    named = [f"{mark.color} {mark.shape}" for mark in drawing.marks]
-    return rng.choice(("List the marks.", "Which marks are there?")), {"count": len(named), "marks": named}
+    answer = {"shape": first.shape, "color": first.color, "column": _tenths(first.x), "row": _tenths(first.y)}
+    return rng.choice(("Where is the leftmost mark?", "Locate the leftmost mark.")), answer
 
 
 def _stripes(drawing: Drawing, rng: random.Random) -> tuple[str, Answer]:

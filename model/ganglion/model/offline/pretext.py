@@ -1,8 +1,8 @@
 """The pretext training: generic drawings, first measured, then talked about.
 
 First the network learns to measure drawings: linear readouts, thrown away afterwards, tell the region of every spot
-from the image's tokens, and a drawing's measures both from them and from what the text part makes of them at the end
-of a short prompt. Then it learns to answer lessons in JSON, and goes on measuring beside it. Both are short: a
+from the image's tokens, and a drawing's measures both from them and from the text part's state at every later word,
+whatever the words are. Then it learns to answer lessons in JSON, and goes on measuring beside it. Both are short: a
 fine-tune should find a network that can see, count and write, not one that knows anything.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,30 +25,28 @@ from tqdm import tqdm
 from ganglion.model.offline.canvas import CELL, REGIONS, SIDE
 from ganglion.model.offline.drawings import MEASURES, Drawing, draw
 from ganglion.model.offline.lessons import Lesson, lesson
-from ganglion.model.offline.whitening import whiten_patches
+from ganglion.model.offline.start import prepare
+from ganglion.model.offline.words import WORDS
 
 
 @dataclass(frozen=True)
 class Pretext:
-    """How much is learned, and how fast.
-
-    One thread: tensors are so small that a second one gains a third on a quiet machine, and on a busy one its waiting
-    makes a step ten times slower (measured).
-    """
+    """How much is learned, and how fast. A batch is split over `workers`."""
 
     drawings: int = 3000
     seed: int = 7
-    threads: int = 1
+    workers: int = 2
     batch: int = 16
-    see_steps: int = 600
+    see_steps: int = 850
     see_rate: float = 1.5e-3
-    say_steps: int = 240
+    say_steps: int = 350
     say_rate: float = 1.5e-3
     measure_weight: float = 0.3
 
 
 RECIPE = Pretext()
 Batch = list[int]
+Row = tuple[list[int], list[int]]  # token ids of a prompt and of its answer
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,27 @@ class _Material:
 
 def train_pretext(model: Any, processor: Any, recipe: Pretext = RECIPE) -> None:
     """Train `model` in place, in float32 on the CPU; torch's random state and thread count are as before after it."""
-    with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
+    with torch.random.fork_rng(devices=[]), _Workers(recipe.workers) as workers:
         torch.manual_seed(recipe.seed)
         material = _prepare(processor, recipe)
-        whiten_patches(model.model.visual, material.pixels[:500])
+        prepare(model, material.pixels[:500])
         readout = _Readout(model, material)
         model.train()
-        _see(model, processor, material, readout, recipe)
-        _say(model, processor, material, readout, recipe)
+        _see(model, processor, material, readout, recipe, workers)
+        _say(model, processor, material, readout, recipe, workers)
         model.eval()
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Caught in one forward pass: image tokens (B, N, width), last states of the text part (B, T, width)."""
+
+    image_tokens: list[Tensor]
+    text_states: list[Tensor]
+
+
 class _Readout(nn.Module):
-    """Linear readouts of the image tokens and of the text part's last state, and their loss."""
+    """Linear readouts of the image tokens and of the text part's last states, and their loss."""
 
     def __init__(self, model: Any, material: _Material) -> None:
         super().__init__()
@@ -94,53 +102,112 @@ class _Readout(nn.Module):
         self.from_image = nn.Linear(tokens * width, len(MEASURES))
         self.from_text = nn.Linear(width, len(MEASURES))
 
-    def forward(self, image_BTW: Tensor, text_BW: Tensor | None, material: _Material, batch: Batch) -> Tensor:
+    def forward(self, seen: _Seen, reads_BT: Tensor, material: _Material, batch: Batch) -> Tensor:
+        """The loss; `reads_BT` (B, T) bool says at which words the measures are read."""
+        image_BNW, text_BTW = seen.image_tokens[0], seen.text_states[0]
         wanted, region = material.measures[batch], material.regions[batch]
-        known = ~wanted.isnan()
-        guesses = [self.from_image(image_BTW.flatten(1))]
-        if text_BW is not None:
-            guesses.append(self.from_text(text_BW))
-        loss = nn.functional.cross_entropy(self.regions(image_BTW).reshape(-1, len(REGIONS)), region.flatten())
-        for guess in guesses:
-            loss = loss + nn.functional.smooth_l1_loss(guess[known], wanted[known], beta=0.3)
+        loss = nn.functional.cross_entropy(self.regions(image_BNW).reshape(-1, len(REGIONS)), region.flatten())
+        rows, _ = reads_BT.nonzero(as_tuple=True)
+        for guess, right in (
+            (self.from_image(image_BNW.flatten(1)), wanted),
+            (self.from_text(text_BTW[reads_BT]), wanted[rows]),
+        ):
+            known = ~right.isnan()
+            loss = loss + nn.functional.smooth_l1_loss(guess[known], right[known], beta=0.3)
         return loss
 
 
-def _see(model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext) -> None:
-    prompt, _ = encode(processor, Lesson("", ""), material.grid[0])
-    ids = torch.tensor(prompt).expand(recipe.batch, -1)
+class _Workers:
+    """Threads that each compute the loss of a part of a batch and its gradients; these add up in the parameters.
+
+    Torch's own threads, inside one operation, gain a third on tensors this small, and on a busy machine their waiting
+    for each other makes a step ten times slower (measured); here they meet once a step. The sum of two gradients is
+    the same in either order.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+    def __enter__(self) -> _Workers:
+        self._threads = torch.get_num_threads()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads)
+
+    def backward(self, batch: Batch, loss: Callable[[Batch], Tensor]) -> float:
+        """Add the gradients of the mean of `loss` over the parts of `batch`; returns that mean."""
+        size = -(-len(batch) // self._count)
+        parts = [batch[k : k + size] for k in range(0, len(batch), size)]
+
+        def work(part: Batch) -> float:
+            share = loss(part) / len(parts)
+            torch.autograd.backward(share)
+            return share.item()
+
+        return sum(self._pool.map(work, parts))
+
+
+def _see(
+    model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: _Workers
+) -> None:
     optimizer, schedule = _optimizer([*model.parameters(), *readout.parameters()], recipe.see_rate, recipe.see_steps)
-    caught, hook = _catch_image_tokens(model)
-    for batch in _shown(_batches(recipe.drawings, recipe.batch, recipe.see_steps, recipe.seed), "offline base: seeing"):
-        state = model.model(
-            input_ids=ids, mm_token_type_ids=_is_image(model, ids), use_cache=False, **material.images(batch)
-        ).last_hidden_state
-        _step(readout(_per_image(caught[-1], batch), state[:, -1], material, batch), optimizer, schedule)
-    hook.remove()
+    batches = _batches(recipe.drawings, recipe.batch, recipe.see_steps, recipe.seed)
+    for step, batch in enumerate(_shown(batches, "offline base: seeing")):
+        words = random.Random(step)
+        # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
+        rows = {
+            k: encode(processor, Lesson(" ".join(words.choices(WORDS, k=words.randint(0, 8))), ""), material.grid[k])
+            for k in batch
+        }
+
+        def loss(part: Batch, rows: Mapping[int, Row] = rows) -> Tensor:
+            ids, mask, _ = padded([rows[k] for k in part], processor.tokenizer.pad_token_id)
+            is_image = _is_image(model, ids)
+            with _watched(model, len(part)) as seen:
+                model.model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    mm_token_type_ids=is_image,
+                    use_cache=False,
+                    **material.images(part),
+                )
+            after = (is_image.cumsum(1) == is_image.sum(1, keepdim=True)) & (is_image == 0) & (mask == 1)
+            measured: Tensor = readout(seen, after, material, part)
+            return measured
+
+        _step(workers.backward(batch, loss), optimizer, schedule)
 
 
-def _say(model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext) -> None:
+def _say(
+    model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: _Workers
+) -> None:
     optimizer, schedule = _optimizer([*model.parameters(), *readout.parameters()], recipe.say_rate, recipe.say_steps)
-    caught, hook = _catch_image_tokens(model)
     batches = _batches(recipe.drawings, recipe.batch, recipe.say_steps, recipe.seed + 1)
     for step, batch in enumerate(_shown(batches, "offline base: answering")):
-        taught = [lesson(material.drawings[k], step * recipe.drawings + k) for k in batch]
-        rows = [encode(processor, one, material.grid[k]) for one, k in zip(taught, batch, strict=True)]
-        ids, mask, labels = padded(rows, processor.tokenizer.pad_token_id)
-        said = model(
-            input_ids=ids,
-            attention_mask=mask,
-            labels=labels,
-            mm_token_type_ids=_is_image(model, ids),
-            use_cache=False,
-            **material.images(batch),
-        ).loss
-        seen = readout(_per_image(caught[-1], batch), None, material, batch)
-        _step(said + recipe.measure_weight * seen, optimizer, schedule)
-    hook.remove()
+        seeds = {k: step * recipe.drawings + k for k in batch}
+        rows = {k: encode(processor, lesson(material.drawings[k], seeds[k]), material.grid[k]) for k in batch}
+
+        def loss(part: Batch, rows: Mapping[int, Row] = rows) -> Tensor:
+            ids, mask, labels = padded([rows[k] for k in part], processor.tokenizer.pad_token_id)
+            with _watched(model, len(part)) as seen:
+                said = model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    labels=labels,
+                    mm_token_type_ids=_is_image(model, ids),
+                    use_cache=False,
+                    **material.images(part),
+                ).loss
+            both: Tensor = said + recipe.measure_weight * readout(seen, labels >= 0, material, part)
+            return both
+
+        _step(workers.backward(batch, loss), optimizer, schedule)
 
 
-def encode(processor: Any, taught: Lesson, grid: Tensor) -> tuple[list[int], list[int]]:
+def encode(processor: Any, taught: Lesson, grid: Tensor) -> Row:
     """Token ids of a lesson's prompt, image placeholders included, and of its answer; `grid` (3,) is the image's."""
     content = [{"type": "image"}, {"type": "text", "text": taught.prompt}]
     chat = processor.apply_chat_template(
@@ -152,7 +219,7 @@ def encode(processor: Any, taught: Lesson, grid: Tensor) -> tuple[list[int], lis
     return prompt, tokens(taught.answer + tokens.eos_token)["input_ids"]
 
 
-def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+def padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, attention mask and labels of (prompt, answer) rows, each int64 (B, T); only answers are labeled."""
     length = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids, labels = torch.full((len(rows), length), pad), torch.full((len(rows), length), -100)
@@ -189,19 +256,30 @@ def _prepare(processor: Any, recipe: Pretext) -> _Material:
     )
 
 
-def _catch_image_tokens(model: Any) -> tuple[list[Tensor], Any]:
-    """A list whose last entry is what the vision tower gave the text part last, (B * tokens, width); and its hook."""
-    caught: list[Tensor] = []
+@contextmanager
+def _watched(model: Any, count: int) -> Iterator[_Seen]:
+    """Catch what one forward pass of `count` prompts computes on its way, in this thread only."""
+    seen = _Seen([], [])
+    thread = threading.get_ident()
 
-    def keep(_module: Any, _inputs: Any, output: Any) -> None:
-        caught[:] = [output.pooler_output]
+    def keep_image(_module: Any, _inputs: Any, output: Any) -> None:
+        if threading.get_ident() == thread:
+            tokens = output.pooler_output
+            seen.image_tokens.append(tokens.reshape(count, -1, tokens.shape[-1]))
 
-    return caught, model.model.visual.register_forward_hook(keep)
+    def keep_text(_module: Any, _inputs: Any, output: Any) -> None:
+        if threading.get_ident() == thread:
+            seen.text_states.append(output.last_hidden_state)
 
-
-def _per_image(tokens: Tensor, batch: Batch) -> Tensor:
-    """(B * T, width) -> (B, T, width)."""
-    return tokens.reshape(len(batch), -1, tokens.shape[-1])
+    hooks = [
+        model.model.visual.register_forward_hook(keep_image),
+        model.model.language_model.register_forward_hook(keep_text),
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _is_image(model: Any, ids: Tensor) -> Tensor:
@@ -223,23 +301,13 @@ def _optimizer(parameters: list[nn.Parameter], rate: float, steps: int) -> tuple
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
 
 
-def _step(loss: Tensor, optimizer: Any, schedule: Any) -> None:
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
+def _step(_loss: float, optimizer: Any, schedule: Any) -> None:
+    """One update by the gradients there are."""
     nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
     optimizer.step()
     schedule.step()
+    optimizer.zero_grad()
 
 
 def _shown(steps: list[Any], label: str) -> Any:
     return tqdm(steps, desc=label, disable=not sys.stderr.isatty(), leave=False)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
