@@ -14,7 +14,7 @@ from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import EXO_ASSIST
 from ganglion.core.tasks.exo_assist import FEEDBACK, TERRAINS, feedback_kind
 from ganglion.training.data.camera import Camera
-from ganglion.training.data.exo_rows import exo_row, terrain_of
+from ganglion.training.data.exo_rows import exo_image, exo_row, terrain_of
 from ganglion.training.data.exo_terrain import render_terrain
 
 
@@ -48,16 +48,23 @@ def test_camera_projects_like_a_pinhole() -> None:
     assert np.flatnonzero(np.diff(signs)).tolist() == [pytest.approx(horizon - 0.5, abs=1)]
 
 
-def test_steeper_ground_rises_higher_in_the_image() -> None:
-    """Mean height of the upper path end over many images: the class is in the geometry, not in the color."""
+def test_terrain_can_be_told_from_where_the_edges_are() -> None:
+    """A linear readout of edge strengths, blind to color and brightness: the class is in the geometry."""
 
-    def tops(terrain: str) -> float:
-        rows = [np.asarray(render_terrain(terrain, 11, i).convert("L"), dtype=float) for i in range(60)]
-        # Where the middle column stops being sky: the strongest vertical step in its upper two thirds.
-        columns = [row[:75, 50:62].mean(axis=1) for row in rows]
-        return float(np.mean([np.argmax(np.abs(np.diff(column[2:]))) for column in columns]))
+    def edges(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = []
+        for index in range(count):
+            gray = np.asarray(exo_image(seed, index, 56).convert("L"), dtype=float)
+            steps = np.abs(np.diff(gray, axis=0))[:54, :54], np.abs(np.diff(gray, axis=1))[:54, :54]
+            row = np.concatenate([step.reshape(18, 3, 18, 3).mean((1, 3)).ravel() for step in steps])
+            rows.append(np.append(row / np.linalg.norm(row), 1))
+        return np.array(rows), np.array([list(TERRAINS).index(terrain_of(index)) for index in range(count)])
 
-    assert tops("uphill_steep") < tops("uphill_moderate") < tops("flat")
+    seen, labels = edges(1, 400)
+    ridge = seen.T @ seen + 0.03 * np.eye(seen.shape[1])
+    readout = np.linalg.solve(ridge, seen.T @ np.eye(len(TERRAINS))[labels])
+    fresh, expected = edges(2, 100)
+    assert np.mean((fresh @ readout).argmax(1) == expected) > 0.85
 
 
 def test_rows_are_valid_and_balanced_with_limit_cases(tmp_path: Path) -> None:

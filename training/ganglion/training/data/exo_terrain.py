@@ -17,9 +17,10 @@ from ganglion.core.tasks.exo_assist import TERRAINS
 from ganglion.training.data.camera import Array, Camera
 
 DEFAULT_SIZE = 112
-SLOPE_DEGREES = {"flat": (-0.2, 0.2), "uphill_moderate": (8.0, 10.0), "uphill_steep": (18.0, 25.0)}
+SLOPE_DEGREES = {"flat": (-0.2, 0.2), "uphill_moderate": (10.0, 12.5), "uphill_steep": (20.0, 26.0)}
 _OVERSAMPLING = 2
 _NEAR_METERS, _FAR_METERS = 0.3, 60.0
+_APART = 45  # of 255, in at least one channel
 _SKIES = ((165, 195, 235), (205, 210, 215), (235, 215, 195), (120, 150, 200))
 _GROUNDS = ((85, 120, 65), (130, 110, 80), (150, 150, 120), (95, 95, 100), (60, 95, 60))
 _PATHS = ((150, 150, 150), (185, 175, 160), (170, 130, 105), (120, 125, 135), (205, 200, 190))
@@ -78,7 +79,8 @@ def render_terrain(terrain: str, seed: int, index: int, size: int = DEFAULT_SIZE
     """
     rng = np.random.default_rng([seed, index, list(TERRAINS).index(terrain)])
     camera = _camera(rng, size * _OVERSAMPLING)
-    ground, path = _pick(rng, _GROUNDS), _pick(rng, _PATHS)
+    ground = _pick(rng, _GROUNDS)
+    path = _pick_apart(rng, _PATHS, ground)
     canvas = _Canvas(camera, _backdrop(rng, camera, ground))
     _paint_skyline(rng, canvas)
     strips = _stairs(rng, terrain == "stairs_up") if terrain.startswith("stairs") else _slope(rng, terrain)
@@ -93,11 +95,11 @@ def render_terrain(terrain: str, seed: int, index: int, size: int = DEFAULT_SIZE
 def _camera(rng: np.random.Generator, size: int) -> Camera:
     return Camera(
         size=size,
-        height_meters=rng.uniform(1.15, 1.55),
-        pitch=math.radians(rng.uniform(11, 20)),
-        roll=math.radians(rng.uniform(-3, 3)),
-        yaw=math.radians(rng.uniform(-3, 3)),
-        fov=math.radians(rng.uniform(58, 66)),
+        height_meters=rng.uniform(1.2, 1.5),
+        pitch=math.radians(rng.uniform(12, 19)),
+        roll=math.radians(rng.uniform(-2, 2)),
+        yaw=math.radians(rng.uniform(-2, 2)),
+        fov=math.radians(rng.uniform(59, 65)),
         offset_meters=rng.uniform(-0.25, 0.25),
     )
 
@@ -228,6 +230,13 @@ def _expose(rng: np.random.Generator, image: Image.Image, size: int) -> Image.Im
 def _pick(rng: np.random.Generator, colors: tuple[tuple[int, int, int], ...]) -> Array:
     """One of the colors, each channel moved a little; (3,)."""
     return np.array(colors[rng.integers(len(colors))], dtype=np.float64) + rng.uniform(-16, 16, 3)
+
+
+def _pick_apart(rng: np.random.Generator, colors: tuple[tuple[int, int, int], ...], other: Array) -> Array:
+    """A color that a person tells from the other at a glance; (3,)."""
+    while np.abs((color := _pick(rng, colors)) - other).max() < _APART:
+        pass
+    return color
 
 
 def _rgb(color: Array) -> tuple[int, int, int]:
