@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -79,8 +78,3 @@ def base_hash(path: str | Path) -> str:
         with open(file, "rb") as stream:
             whole.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
-
-
-def from_hub(path: str | Path) -> bool:
-    """Whether a resolved base names a hub checkpoint rather than a local folder."""
-    return not os.path.isdir(path)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["base_hash", "guard_nf4", "load_vlm", "nf4_config", "preferred_device", "preferred_dtype", "resolve_base"]
 
+# bitsandbytes warns on import that an optional CPU kernel, which it would fetch from the hub, is absent: not wanted.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 # Up to this hidden width float32 is the faster one on a CPU; at 2048 bfloat16 wins fivefold (measured, AVX512-BF16).
 _FLOAT32_WIDTH = 1024
 
@@ -80,8 +82,6 @@ def nf4_config(dtype: torch.dtype) -> Any:
     """QLoRA's quantization (Dettmers et al. 2023): NF4, double quantization, computed in `dtype`."""
     from transformers import BitsAndBytesConfig
 
-    # bitsandbytes warns on import that an optional CPU kernel package, fetched from the hub, is absent: not wanted.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
