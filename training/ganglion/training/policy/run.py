@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganglion.training.policy.config import SYNTHETIC, PolicyTrainConfig, checked
+from ganglion.training.policy.config import SYNTHETIC, PolicyTrainConfig, binding, checked, resolved
 
 if TYPE_CHECKING:
     from ganglion.training.policy.source import Source
@@ -34,13 +34,15 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
 
     from ganglion.model.policy.config import policy_config
     from ganglion.model.policy.policy import VLAPolicy
+    from ganglion.training.claim import claim
     from ganglion.training.policy.optimization import make_optimizer
-    from ganglion.training.policy.run_folder import CHECKPOINT, METRICS_FILE, claim, finish
+    from ganglion.training.policy.run_folder import CHECKPOINT, LEAVES, METRICS_FILE, finish
     from ganglion.training.policy.scoring import score
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    if claim(config, _identity(config)):
+    wanted = {**binding(config), **_identity(config)}
+    if claim(config.out, wanted, resolved(config), LEAVES, config.force):
         print(f"{config.out} holds this run, finished; --force trains it again")
         found: dict[str, Any] = json.loads((config.out / METRICS_FILE).read_text(encoding="utf-8"))
         return found

@@ -1,4 +1,4 @@
-"""The folder of one policy run: whose it is, whether it is finished, and what it holds in the end.
+"""The folder of one policy run: what it holds in the end. Whose it is: ganglion.training.claim.
 
 model.safetensors  config.json            the policy
 robot.json  norm.json                     what its numbers mean
@@ -10,58 +10,22 @@ checkpoint.pt                             while it is unfinished
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from typing import Any
 
-import yaml
-
-from ganglion.core.errors import InputError
 from ganglion.core.normalization import write_normalization
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.specs import to_dict
 from ganglion.model.policy.policy import VLAPolicy
-from ganglion.training.policy.config import PolicyTrainConfig, binding, resolved
+from ganglion.training.claim import RUN_FILE
+from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.source import Source
 
-RUN_FILE, CONFIG_FILE, HISTORY_FILE, METRICS_FILE = "run.json", "config.yaml", "history.json", "metrics.json"
-CHECKPOINT, _STARTED, _CARD = "checkpoint.pt", "started.json", "README.md"
-_LEFT = (
-    *(RUN_FILE, CONFIG_FILE, HISTORY_FILE, METRICS_FILE, CHECKPOINT, _STARTED, _CARD),
+HISTORY_FILE, METRICS_FILE, CHECKPOINT, _CARD = "history.json", "metrics.json", "checkpoint.pt", "README.md"
+LEAVES = (
+    *(HISTORY_FILE, METRICS_FILE, CHECKPOINT, _CARD),
     *("model.safetensors", "config.json", "robot.json", "norm.json"),
 )
-
-
-def claim(config: PolicyTrainConfig, identity: dict[str, str]) -> bool:
-    """Make `config.out` this run's folder; True if the run in it is finished already.
-
-    Args:
-        config: what is asked for.
-        identity: hashes of what the config only names.
-
-    Raises:
-        InputError: it holds another run, or something else.
-    """
-    out, wanted = config.out, json.loads(json.dumps({**binding(config), **identity}))
-    if config.force:
-        for name in _LEFT:
-            (out / name).unlink(missing_ok=True)
-    if not out.exists() or not any(out.iterdir()):
-        write_json(out / _STARTED, wanted)
-        with written_aside(out / CONFIG_FILE) as aside:
-            aside.write_text(yaml.safe_dump(resolved(config), sort_keys=False), encoding="utf-8")
-        return False
-    try:
-        started: dict[str, Any] = json.loads((out / _STARTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError("holds something other than a policy run", where=out, remedy="choose another --out") from None
-    if changed := [key for key in wanted if wanted[key] != started.get(key)]:
-        raise InputError(
-            f"holds a run with another {changed[0]} ({started.get(changed[0])!r:.48}, now {wanted[changed[0]]!r:.48})",
-            where=out,
-            remedy="choose another --out, undo the change, or --force to start anew",
-        )
-    return (out / RUN_FILE).is_file()
 
 
 def finish(

@@ -9,9 +9,10 @@ from typing import Any
 
 from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import Task, get_task
+from ganglion.training.claim import claim
 from ganglion.training.quiet import quiet
-from ganglion.training.sft.config import SftConfig, checked
-from ganglion.training.sft.run_folder import CHECKPOINTS, claim, data_hash, finish
+from ganglion.training.sft.config import SftConfig, binding, checked, resolved
+from ganglion.training.sft.run_folder import CHECKPOINTS, LEAVES, data_hash, finish
 
 
 def run(config: SftConfig) -> None:
@@ -35,7 +36,7 @@ def train_sft(config: SftConfig) -> Path:
 
     base = resolve_base(config.base)
     identity = {"data_hash": data_hash(examples), "base_hash": base_hash(base)}
-    if claim(out, config, identity):
+    if claim(out, {**binding(config), **identity}, resolved(config), LEAVES, config.force):
         print(f"{out} holds this run, finished; --force trains it again")
         return out
 

@@ -1,4 +1,4 @@
-"""The folder of one fine-tuning run: whose it is, whether it is finished, and what it holds in the end.
+"""The folder of one fine-tuning run: what it holds in the end. Whose it is: ganglion.training.claim.
 
 adapter_model.safetensors  adapter_config.json   what PEFT loads
 run.json                                         task, base and its hash, data hash, seed, size, versions; written last
@@ -15,17 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ganglion.core.bundle import sha256_file
-from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import Example
-from ganglion.training.sft.config import SftConfig, binding, resolved
+from ganglion.training.claim import RUN_FILE
+from ganglion.training.sft.config import SftConfig
 
-RUN_FILE, CONFIG_FILE, HISTORY_FILE, CARD_FILE = "run.json", "config.yaml", "history.json", "README.md"
+HISTORY_FILE, CARD_FILE = "history.json", "README.md"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-CHECKPOINTS, _STARTED = "checkpoints", "started.json"
+CHECKPOINTS = "checkpoints"
+LEAVES = (CHECKPOINTS, "evaluation", HISTORY_FILE, CARD_FILE, *ADAPTER_FILES)
 _MERGE_NOTE = (
     "`ganglion export` merges it into the dequantized NF4 base: the original weights are not what it was trained on.\n"
 )
@@ -38,46 +37,6 @@ def data_hash(examples: Sequence[Example]) -> str:
         images = [sha256_file(path) for path in example.images]
         digest.update(json.dumps([example.prompt, example.answer, images]).encode())
     return digest.hexdigest()
-
-
-def claim(out: Path, config: SftConfig, identity: dict[str, str]) -> bool:
-    """Make `out` this run's folder; True if the run in it is finished already.
-
-    Args:
-        out: the folder.
-        config: what is asked for.
-        identity: hashes of what the config only names, data and base.
-
-    Raises:
-        InputError: it holds another run, or something else.
-    """
-    wanted = {**_flat(json.loads(json.dumps(binding(config)))), **identity}
-    if not out.exists() or all(path.name.startswith(".") for path in out.iterdir()):
-        return _start(out, config, wanted)
-    try:
-        started: dict[str, Any] = json.loads((out / _STARTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(
-            "holds something other than a training run", where=out, remedy="choose another --out"
-        ) from None
-    if config.force:
-        _clear(out)
-        return _start(out, config, wanted)
-    changed = [key for key in wanted if wanted[key] != started.get(key)]
-    if changed:
-        key = changed[0]
-        raise InputError(
-            f"holds a run with another {key} ({_short(started.get(key))}, now {_short(wanted[key])})",
-            where=out,
-            remedy="choose another --out, undo the change, or --force to start anew",
-        )
-    return (out / RUN_FILE).is_file()
-
-
-def _start(out: Path, config: SftConfig, wanted: dict[str, Any]) -> bool:
-    write_json(out / _STARTED, wanted)
-    _write_yaml(out / CONFIG_FILE, resolved(config))
-    return False
 
 
 def finish(out: Path, config: SftConfig, model: Any, history: list[dict[str, float]], run: dict[str, Any]) -> None:
@@ -93,32 +52,6 @@ def finish(out: Path, config: SftConfig, model: Any, history: list[dict[str, flo
         aside.write_text(_card(config, run, history), encoding="utf-8")
     write_json(out / RUN_FILE, run)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-
-
-def _clear(out: Path) -> None:
-    """Remove what a run and its evaluation leave, and nothing else; the mark of a run goes last."""
-    for name in (CHECKPOINTS, "evaluation"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in (RUN_FILE, CONFIG_FILE, HISTORY_FILE, CARD_FILE, *ADAPTER_FILES, _STARTED):
-        (out / name).unlink(missing_ok=True)
-
-
-def _write_yaml(path: Path, data: dict[str, Any]) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, as on the command line."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 48 else text[:45] + "..."
 
 
 def _card(config: SftConfig, run: dict[str, Any], history: list[dict[str, float]]) -> str:
