@@ -124,6 +124,16 @@ def test_a_change_of_source_library_or_choice_is_another_base(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_the_pretext_training_runs_on_every_family(family):
+    path = offline_base(family, pretext=False)
+    processor, model = load_processor(path), load_vlm(path)
+    before = model.model.language_model.layers[0].mlp.up_proj.weight.clone()
+    train_pretext(model, processor, Pretext(drawings=16, see_steps=2, say_steps=2))
+    assert not torch.equal(model.model.language_model.layers[0].mlp.up_proj.weight, before)
+
+
+@pytest.mark.slow
 def test_the_pretext_training_learns_and_restores_torch_settings(monkeypatch):
     path = offline_base("qwen2_vl", pretext=False)
     processor, model = load_processor(path), load_vlm(path)
