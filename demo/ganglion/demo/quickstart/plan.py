@@ -73,7 +73,7 @@ def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
     eval_file = str(at.eval_data / "data.json")
     scorers = [
         Stage(
-            f"score the served model {part + 1}/{_SCORERS}",
+            f"score the served model {part + 1} of {_SCORERS}",
             _module("score", str(at.bundle), eval_file, str(at.answers(part)), str(part), str(_SCORERS)),
             needs=("export", "render fresh images"),
         )
