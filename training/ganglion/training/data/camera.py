@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.float32]
 _NEAREST_METERS = 0.05
 
 
@@ -34,16 +36,25 @@ class Camera:
 
     def project(self, points: Array) -> Array:
         """(n, 3) world points in meters -> (n, 2) pixels; points behind the camera are pulled to just before it."""
-        x, y, z = (points - np.array([self.offset_meters, 0.0, self.height_meters])).T
-        x, y = x * math.cos(self.yaw) - y * math.sin(self.yaw), x * math.sin(self.yaw) + y * math.cos(self.yaw)
-        depth = np.maximum(y * math.cos(self.pitch) - z * math.sin(self.pitch), _NEAREST_METERS)
-        up = y * math.sin(self.pitch) + z * math.cos(self.pitch)
-        u, v = self.focal_pixels * x / depth, -self.focal_pixels * up / depth
-        cos, sin = math.cos(self.roll), math.sin(self.roll)
-        return np.stack([u * cos - v * sin, u * sin + v * cos], axis=1) + self.size / 2
+        seen = (points - self._place) @ self._matrix
+        return seen[:, :2] / np.maximum(seen[:, 2:], _NEAREST_METERS) + self.size / 2
 
-    def elevation(self) -> Array:
+    @cached_property
+    def _place(self) -> Array:
+        return np.array([self.offset_meters, 0.0, self.height_meters])
+
+    @cached_property
+    def _matrix(self) -> Array:
+        """(3, 3) from meters, seen from the camera's place, to (u, v) before the division by depth, and depth."""
+        turned, tilted, rolled = (np.array([math.cos(a), math.sin(a)]) for a in (self.yaw, self.pitch, self.roll))
+        yaw = np.array([[turned[0], -turned[1], 0], [turned[1], turned[0], 0], [0, 0, 1]])
+        pitch = np.array([[1, 0, 0], [0, tilted[0], -tilted[1]], [0, tilted[1], tilted[0]]])  # right, depth, up
+        across, down = self.focal_pixels * rolled[0], self.focal_pixels * rolled[1]
+        image = np.array([[across, 0, down], [down, 0, -across], [0, 1, 0]])
+        return (image @ pitch @ yaw).T
+
+    def elevation(self) -> Pixels:
         """(size, size) tangent of each pixel's elevation above the horizon, to first order in the roll."""
-        axis = np.arange(self.size) + 0.5 - self.size / 2
+        axis = np.arange(self.size, dtype=np.float32) + 0.5 - self.size / 2
         v = axis[:, None] * math.cos(self.roll) - axis[None, :] * math.sin(self.roll)
         return -v / self.focal_pixels - math.tan(self.pitch)

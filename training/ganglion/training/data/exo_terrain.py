@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from ganglion.core.tasks.exo_assist import TERRAINS
-from ganglion.training.data.camera import Array, Camera
+from ganglion.training.data.camera import Array, Camera, Pixels
 
 DEFAULT_SIZE = 112
 SLOPE_DEGREES = {"flat": (-0.2, 0.2), "uphill_moderate": (10.0, 12.5), "uphill_steep": (20.0, 26.0)}
@@ -45,7 +45,7 @@ class _Strip:
 class _Canvas:
     """An image being painted from far to near, with the camera that projects onto it."""
 
-    def __init__(self, camera: Camera, background: Array) -> None:
+    def __init__(self, camera: Camera, background: Pixels) -> None:
         self.camera = camera
         self.image = Image.fromarray(background.clip(0, 255).astype(np.uint8))
         self._draw = ImageDraw.Draw(self.image)
@@ -104,13 +104,14 @@ def _camera(rng: np.random.Generator, size: int) -> Camera:
     )
 
 
-def _backdrop(rng: np.random.Generator, camera: Camera, ground: Array) -> Array:
+def _backdrop(rng: np.random.Generator, camera: Camera, ground: Array) -> Pixels:
     """(size, size, 3) sky above the horizon, level ground below it, hazy toward the horizon."""
-    sky, haze = _pick(rng, _SKIES), rng.uniform(0.1, 0.5)
+    sky, haze, dim = _pick(rng, _SKIES), rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.5)
     elevation = camera.elevation()
-    above = sky * (1 - rng.uniform(0.1, 0.5) * np.clip(elevation, 0, 1))[..., None]
-    share = haze * np.exp(np.minimum(elevation, 0) * 12)[..., None]
-    return np.where(elevation[..., None] > 0, above, ground * (1 - share) + sky * share)
+    hazy = np.float32(haze) * np.exp(np.minimum(elevation, 0) * 12)
+    sky_share = np.where(elevation > 0, 1 - np.float32(dim) * elevation.clip(0, 1), hazy)[..., None]
+    ground_share = np.where(elevation > 0, 0, 1 - hazy)[..., None]
+    return sky_share * sky.astype(np.float32) + ground_share * ground.astype(np.float32)
 
 
 def _slope(rng: np.random.Generator, terrain: str) -> list[_Strip]:
@@ -213,17 +214,18 @@ def _paint_things(rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip
 
 def _expose(rng: np.random.Generator, image: Image.Image, size: int) -> Image.Image:
     """What light and lens add: side light, tint, vignette, contrast, brightness, blur, sensor noise."""
-    values = np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.float64)
-    axis = np.linspace(-1, 1, size)
+    values = np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
+    axis = np.linspace(-1, 1, size, dtype=np.float32)
     direction, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.18)
     light = 1 + strength * (axis[None, :] * math.cos(direction) + axis[:, None] * math.sin(direction))
     light = light - rng.uniform(0, 0.15) * (axis[None, :] ** 2 + axis[:, None] ** 2) / 2
-    values = values * light[..., None] * rng.uniform(0.93, 1.07, 3)
+    values = values * light[..., None] * rng.uniform(0.93, 1.07, 3).astype(np.float32)
     values = (values - 128) * rng.uniform(0.8, 1.15) + 128 + rng.uniform(-22, 22)
     blurred = Image.fromarray(values.clip(0, 255).astype(np.uint8)).filter(
         ImageFilter.GaussianBlur(rng.uniform(0, 0.8) * size / DEFAULT_SIZE)
     )
-    noisy = np.asarray(blurred, dtype=np.float64) + rng.normal(0, rng.uniform(1, 6), (size, size, 3))
+    noise = rng.standard_normal((size, size, 3), dtype=np.float32) * rng.uniform(1, 6)
+    noisy: Pixels = np.asarray(blurred, dtype=np.float32) + noise
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
