@@ -1,10 +1,13 @@
-"""The sensor policy's graphs, and what is refused before any graph is made."""
+"""The sensor policy's graphs, what is refused before any graph is made, and taking a policy over unchanged."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from ganglion.core.bundle import open_bundle
+from ganglion.core.cli import main
 from ganglion.core.errors import InputError
 from ganglion.core.normalization import Normalization, Scale, write_normalization
 from ganglion.core.paths import write_json
@@ -151,3 +154,36 @@ def test_another_base_than_in_training_is_refused(tmp_path):
     write_json(tmp_path / "run.json", run)
     with pytest.raises(InputError, match=r"run.json: has no key 'vl_layer'"):
         open_policy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def policy_bundle(tmp_path_factory):
+    root = tmp_path_factory.mktemp("reuse")
+    write_policy(root / "trained")
+    assert main(["export", "--policy", str(root / "trained"), "--out", str(root / "bundle")]) == 0
+    return root / "bundle"
+
+
+def test_a_policy_is_taken_over_bit_by_bit_with_its_parity(policy_bundle, tmp_path):
+    assert main(["export", "--policy", str(policy_bundle), "--out", str(tmp_path / "again")]) == 0
+    before, after = open_bundle(policy_bundle).manifest, open_bundle(tmp_path / "again").manifest
+    assert after.policy == before.policy
+    assert after.robot == before.robot
+    assert after.parity == before.parity != ()
+    kept = {name: digest for name, digest in before.files.items() if name.startswith(("policy/", "norm"))}
+    assert kept.items() <= after.files.items()
+
+
+def test_a_bundle_without_the_part_is_refused(policy_bundle, tmp_path, capsys):
+    assert main(["export", "--adapter", str(policy_bundle), "--out", str(tmp_path / "new")]) == 2
+    assert "is a bundle without a vlm part" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_bundle_is_refused(policy_bundle, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(policy_bundle, damaged)
+    with (damaged / "policy/action_head.onnx").open("r+b") as file:
+        file.write(b"x")
+    assert main(["export", "--policy", str(damaged), "--out", str(tmp_path / "new")]) == 1
+    assert "action_head.onnx" in capsys.readouterr().err

@@ -15,9 +15,9 @@ class ExportConfig:
     """Options of `ganglion export`. At least one of adapter and policy must be given."""
 
     adapter: Path | None = None
-    """Folder that `ganglion train sft` wrote: its VLM goes into the bundle, merged."""
+    """Folder that `ganglion train sft` wrote: its VLM goes in, merged. Or a bundle, to take its VLM over as it is."""
     policy: Path | None = None
-    """Folder that `ganglion train policy` wrote."""
+    """Folder that `ganglion train policy` wrote. Or a bundle, to take its policy over as it is, bit by bit."""
     out: Path = Path("bundle")
     """The bundle's folder."""
     base: str | None = None

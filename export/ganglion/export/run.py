@@ -12,13 +12,14 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from ganglion.core.bundle import seal_bundle
+from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, ParityRow, PolicyPart, VlmPart
 from ganglion.core.paths import written_aside
 from ganglion.core.specs import robot_from_dict, to_dict
 from ganglion.export.card import model_card, parity_lines
 from ganglion.export.config import ExportConfig, checked, resolved
+from ganglion.export.reuse import is_bundle, take_over
 
 
 def run(config: ExportConfig) -> None:
@@ -60,23 +61,35 @@ def _write_parts(
     def report(doing: str) -> None:
         bar.set_description(f"export: {doing}")
 
-    vlm = policy = None
+    vlm: Any = None
+    policy: Any = None
     rows: list[ParityRow] = []
     if config.adapter:
-        from ganglion.export.vlm_part import add_vlm
+        if is_bundle(config.adapter):
+            vlm, measured = take_over("vlm", config.adapter, folder)
+        else:
+            from ganglion.export.vlm_part import add_vlm
 
-        vlm, measured = add_vlm(config, folder, report)
+            vlm, measured = add_vlm(config, folder, report)
         rows += measured
     if config.policy:
-        from ganglion.export.onnx_policy import export_policy
+        report("policy")
+        if is_bundle(config.policy):
+            policy, measured = take_over("policy", config.policy, folder)
+        else:
+            from ganglion.export.onnx_policy import export_policy
 
-        report("policy to ONNX")
-        policy, measured = export_policy(config.policy, folder)
+            policy, measured = export_policy(config.policy, folder)
         rows += measured
     return vlm, policy, rows
 
 
 def _read_robot(policy: Path) -> dict[str, Any]:
+    if is_bundle(policy):
+        robot = open_bundle(policy).robot
+        if robot is None:
+            raise InputError("is a bundle without a policy part", where=policy, remedy="give another folder")
+        return to_dict(robot)
     where = policy / "robot.json"
     try:
         return to_dict(robot_from_dict(json.loads(where.read_text(encoding="utf-8")), where))

@@ -14,7 +14,7 @@ class QuickstartConfig:
     """Folder of everything this run makes; what an earlier quickstart left in it is replaced."""
     sensor_data: Path | None = None
     """Folder of real OCT volumes; the sensor policy then trains on them, and only the sensor half runs."""
-    seconds: float = 24.0
+    seconds: float = 21.0
     """How long the robot is served at the end, in seconds."""
     seed: int = 0
     """Seed of all data, weights and streams; evaluation uses other seeds derived from it."""

@@ -49,6 +49,11 @@ class Layout:
         return self.root / "policy"
 
     @property
+    def policy_bundle(self) -> Path:
+        """The policy exported on its own, while the VLM is still being trained."""
+        return self.root / "policy-bundle"
+
+    @property
     def bundle(self) -> Path:
         """What export wrote and serving loads."""
         return self.root / "bundle"
@@ -64,25 +69,17 @@ class Layout:
 
 
 def plan(config: QuickstartConfig) -> list[Stage]:
-    """All stages, in an order that respects their needs."""
+    """All stages; where there is a choice, the earlier one is started first: what most waits for comes before."""
     at = Layout(config.out)
-    return [*([] if config.sensor_data else _vlm_stages(config, at)), *_policy_stages(config, at)]
+    if config.sensor_data:
+        return _policy_stages(config, at)
+    return [*_vlm_stages(config, at), *_policy_stages(config, at), *_scoring_stages(config, at)]
 
 
 def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
-    eval_file = str(at.eval_data / "data.json")
-    scorers = [
-        Stage(
-            f"score the served model {part + 1} of {_SCORERS}",
-            _module("score", str(at.bundle), eval_file, str(at.answers(part)), str(part), str(_SCORERS)),
-            needs=("export", "render fresh images"),
-        )
-        for part in range(_SCORERS)
-    ]
     return [
         Stage("offline base", ("-c", _BUILD_BASE), threads=2),
-        Stage("render training images", _synth(at.train_data, _TRAIN_COUNT, config.seed), threads=2),
-        Stage("render fresh images", _synth(at.eval_data, config.eval_count, config.seed + _EVAL_SEED), threads=2),
+        Stage("render training images", _synth(at.train_data, _TRAIN_COUNT, config.seed, workers=2), threads=2),
         Stage(
             "train exo_assist",
             _command(
@@ -91,49 +88,68 @@ def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
             ),
             needs=("offline base", "render training images"),
         ),
+    ]
+
+
+def _policy_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
+    data = ("--data", str(config.sensor_data)) if config.sensor_data else ()
+    train = Stage(
+        "train policy",
+        _command("train", "policy", *data, "--out", str(at.policy), "--seed", str(config.seed), "--threads", "1"),
+        needs=() if config.sensor_data else ("offline base",),
+    )
+    serve = Stage(
+        "serve the robot",
+        _module(
+            "stream",
+            *(str(at.bundle), str(at.policy), str(at.stream), str(config.seconds)),
+            *(str(config.seed + _STREAM_SEED), str(config.sensor_data or "")),
+        ),
+        needs=("export",),
+        threads=2,
+        alone=True,
+    )
+    if config.sensor_data:
+        return [train, Stage("export", _export("--policy", at.policy, at.bundle), needs=("train policy",)), serve]
+    return [
+        train,
+        Stage("export policy", _export("--policy", at.policy, at.policy_bundle), needs=("train policy",)),
+        Stage(
+            "export",
+            _export("--adapter", at.adapter, at.bundle, "--policy", str(at.policy_bundle)),
+            needs=("train exo_assist", "export policy"),
+        ),
+        serve,
+    ]
+
+
+def _scoring_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
+    eval_file = str(at.eval_data / "data.json")
+    return [
+        Stage("render fresh images", _synth(at.eval_data, config.eval_count, config.seed + _EVAL_SEED, workers=1)),
         Stage(
             "evaluate trained and base",
             _command("evaluate", "--adapter", str(at.adapter), "--data", eval_file, "--out", str(at.evaluation)),
             needs=("train exo_assist", "render fresh images"),
         ),
-        *scorers,
-    ]
-
-
-def _policy_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
-    trained = ("train policy",) if config.sensor_data else ("train policy", "train exo_assist")
-    adapter = () if config.sensor_data else ("--adapter", str(at.adapter))
-    data = ("--data", str(config.sensor_data)) if config.sensor_data else ()
-    return [
-        Stage(
-            "train policy",
-            _command(
-                *("train", "policy", *data, "--out", str(at.policy)),
-                *("--seed", str(config.seed), "--threads", "1"),
-            ),
-            needs=() if config.sensor_data else ("offline base",),
-        ),
-        Stage(
-            "export",
-            _command("export", *adapter, "--policy", str(at.policy), "--out", str(at.bundle), "--force"),
-            needs=trained,
-        ),
-        Stage(
-            "serve the robot",
-            _module(
-                "stream",
-                *(str(at.bundle), str(at.policy), str(at.stream), str(config.seconds)),
-                *(str(config.seed + _STREAM_SEED), str(config.sensor_data or "")),
-            ),
-            needs=("export",),
-            threads=2,
-            alone=True,
+        *(
+            Stage(
+                f"score the served model {part + 1} of {_SCORERS}",
+                _module("score", str(at.bundle), eval_file, str(at.answers(part)), str(part), str(_SCORERS)),
+                needs=("export", "render fresh images"),
+            )
+            for part in range(_SCORERS)
         ),
     ]
 
 
-def _synth(out: Path, count: int, seed: int) -> tuple[str, ...]:
-    return _command("data", "synth", TASK, "--out", str(out), "--count", str(count), "--seed", str(seed), "--force")
+def _export(part: str, source: Path, out: Path, *more: str) -> tuple[str, ...]:
+    return _command("export", part, str(source), *more, "--out", str(out), "--force")
+
+
+def _synth(out: Path, count: int, seed: int, *, workers: int) -> tuple[str, ...]:
+    numbers = ("--count", str(count), "--seed", str(seed), "--workers", str(workers))
+    return _command("data", "synth", TASK, "--out", str(out), *numbers, "--force")
 
 
 def _command(*args: str) -> tuple[str, ...]:

@@ -57,10 +57,13 @@ def latency_histogram(latency_ms: npt.NDArray[np.floating], deadline_ms: float) 
         p50, p99 = np.percentile(latency_ms, [50, 99])
         edges = np.geomspace(max(latency_ms.min() * 0.9, 1e-3), max(latency_ms.max(), deadline_ms) * 1.1, 60)
         axes[0].hist(latency_ms, bins=list(edges), color=_BLUE)
-        for value, name, color in ((p50, "p50", "black"), (p99, "p99", "black"), (deadline_ms, "one hop", _ORANGE)):
-            axes[0].axvline(value, color=color, lw=1, ls="--")
-            axes[0].text(value, axes[0].get_ylim()[1], f" {name} {value:.2f} ms", color=color, rotation=90, va="top")
+        limit = ("deadline: one hop", deadline_ms, _ORANGE, "--")
+        for name, value, color, style in (("p50", p50, "black", "-"), ("p99", p99, "black", ":"), limit):
+            axes[0].axvline(value, color=color, lw=1.2, ls=style, label=f"{name}, {value:.2f} ms")
+        axes[0].legend(frameon=False, loc="upper right")
         axes[0].set(xscale="log", xlabel="newest sample to action, ms", ylabel="hops")
+        axes[0].xaxis.set_major_formatter("{x:g}")
+        axes[0].xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
     return drawing.svg
 
 

@@ -27,16 +27,19 @@ def run(config: QuickstartConfig) -> int:
     """Run everything; prints a table and where the report is."""
     _check(config)
     started = time.monotonic()
-    done = _prepare(config)
+    done, before = _prepare(config)
     stages = [stage for stage in plan(config) if stage.name not in done]
     print(f"quickstart: {len(stages)} stages into {config.out}, logs in {config.out / 'logs'}")
 
+    def spent() -> float:
+        return round(before + time.monotonic() - started, 1)
+
     def remember(name: str, seconds: float) -> None:
         done[name] = seconds
-        write_json(config.out / _STATE, {"config": _plain(config), "done": done})
+        write_json(config.out / _STATE, {"config": _plain(config), "done": done, "seconds": spent()})
 
     run_stages(stages, config.out / "logs", _LANES, known=set(done), finished=remember)
-    report = _report(config, done, round(time.monotonic() - started, 1))
+    report = _report(config, done, spent())
     write_json(config.out / "report.json", report)
     write_page(Layout(config.out), report, config.out / "report.html")
     print_table(report)
@@ -51,18 +54,18 @@ def _check(config: QuickstartConfig) -> None:
         raise InputError("no such folder", where=config.sensor_data, remedy="give a folder of OCT volumes (*.npz)")
 
 
-def _prepare(config: QuickstartConfig) -> dict[str, float]:
-    """An empty folder, or that of an interrupted run of the same options; returns its finished stages."""
+def _prepare(config: QuickstartConfig) -> tuple[dict[str, float], float]:
+    """An empty folder, or that of an interrupted run of the same options: its finished stages and seconds so far."""
     state = config.out / _STATE
     if config.out.exists() and any(config.out.iterdir()):
         if not state.is_file():
             raise InputError("holds other files", where=config.out, remedy="choose another folder with --out")
         before = read_json(state)
         if before["config"] == _plain(config) and not (config.out / "report.json").is_file():
-            return dict(before["done"])
+            return dict(before["done"]), before["seconds"]
         shutil.rmtree(config.out)
-    write_json(state, {"config": _plain(config), "done": {}})
-    return {}
+    write_json(state, {"config": _plain(config), "done": {}, "seconds": 0.0})
+    return {}, 0.0
 
 
 def _plain(config: QuickstartConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.floating]
 _NEAREST_METERS = 0.05
 
 
@@ -37,7 +37,8 @@ class Camera:
     def project(self, points: Array) -> Array:
         """(n, 3) world points in meters -> (n, 2) pixels; points behind the camera are pulled to just before it."""
         seen = (points - self._place) @ self._matrix
-        return seen[:, :2] / np.maximum(seen[:, 2:], _NEAREST_METERS) + self.size / 2
+        pixels: Array = seen[:, :2] / np.maximum(seen[:, 2:], _NEAREST_METERS) + self.size / 2
+        return pixels
 
     @cached_property
     def _place(self) -> Array:
@@ -46,12 +47,14 @@ class Camera:
     @cached_property
     def _matrix(self) -> Array:
         """(3, 3) from meters, seen from the camera's place, to (u, v) before the division by depth, and depth."""
-        turned, tilted, rolled = (np.array([math.cos(a), math.sin(a)]) for a in (self.yaw, self.pitch, self.roll))
-        yaw = np.array([[turned[0], -turned[1], 0], [turned[1], turned[0], 0], [0, 0, 1]])
-        pitch = np.array([[1, 0, 0], [0, tilted[0], -tilted[1]], [0, tilted[1], tilted[0]]])  # right, depth, up
-        across, down = self.focal_pixels * rolled[0], self.focal_pixels * rolled[1]
-        image = np.array([[across, 0, down], [down, 0, -across], [0, 1, 0]])
-        return (image @ pitch @ yaw).T
+        cos, sin = math.cos(self.yaw), math.sin(self.yaw)
+        yaw = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        cos, sin = math.cos(self.pitch), math.sin(self.pitch)
+        pitch = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])  # to right, depth, up
+        cos, sin = self.focal_pixels * math.cos(self.roll), self.focal_pixels * math.sin(self.roll)
+        image = np.array([[cos, 0, sin], [sin, 0, -cos], [0, 1, 0]])
+        matrix: Array = (image @ pitch @ yaw).T
+        return matrix
 
     def elevation(self) -> Pixels:
         """(size, size) tangent of each pixel's elevation above the horizon, to first order in the roll."""

@@ -111,7 +111,8 @@ def _backdrop(rng: np.random.Generator, camera: Camera, ground: Array) -> Pixels
     hazy = np.float32(haze) * np.exp(np.minimum(elevation, 0) * 12)
     sky_share = np.where(elevation > 0, 1 - np.float32(dim) * elevation.clip(0, 1), hazy)[..., None]
     ground_share = np.where(elevation > 0, 0, 1 - hazy)[..., None]
-    return sky_share * sky.astype(np.float32) + ground_share * ground.astype(np.float32)
+    backdrop: Pixels = sky_share * sky.astype(np.float32) + ground_share * ground.astype(np.float32)
+    return backdrop
 
 
 def _slope(rng: np.random.Generator, terrain: str) -> list[_Strip]:
@@ -214,7 +215,7 @@ def _paint_things(rng: np.random.Generator, canvas: _Canvas, strips: list[_Strip
 
 def _expose(rng: np.random.Generator, image: Image.Image, size: int) -> Image.Image:
     """What light and lens add: side light, tint, vignette, contrast, brightness, blur, sensor noise."""
-    values = np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
+    values: Pixels = np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     direction, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.18)
     light = 1 + strength * (axis[None, :] * math.cos(direction) + axis[:, None] * math.sin(direction))
