@@ -10,7 +10,7 @@ from ganglion.demo.quickstart.config import QuickstartConfig
 from ganglion.demo.quickstart.stages import Stage
 
 TASK = "exo_assist"
-_TRAIN_COUNT = 6800  # each row is seen once: 850 steps of 8
+_TRAIN_COUNT = 5600  # each row is seen once: 700 steps of 8
 _SCORERS = 2
 _BUILD_BASE = "from ganglion.model.offline import offline_base; print(offline_base())"
 # Seeds of what is only evaluated or streamed, away from those that training uses.
