@@ -46,7 +46,6 @@ def test_the_template_is_qwens():
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Look."}]}]
     text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     assert text == (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Look.<|im_end|>\n<|im_start|>assistant\n"
     )
 

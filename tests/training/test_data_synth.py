@@ -75,10 +75,19 @@ def test_rows_are_valid_and_balanced_with_limit_cases(tmp_path: Path) -> None:
     assert all(Image.open(e.images[0]).size == (112, 112) for e in examples)
 
 
-def test_a_fifth_of_the_asked_changes_meet_a_limit() -> None:
-    reasons = [exo_row(5, index)["expected_output"]["reasoning"] for index in range(1200)]
+def test_as_many_asked_changes_meet_a_limit_as_was_asked_for_and_round_numbers_often_do_not() -> None:
+    rows = [exo_row(5, index, limit_share=0.3) for index in range(1200)]
+    reasons = [row["expected_output"]["reasoning"] for row in rows]
     asked = [reason for reason in reasons if "no change" not in reason]
-    assert 0.15 < sum("limit reached" in reason for reason in asked) / len(asked) < 0.25
+    assert 0.25 < sum("limit reached" in reason for reason in asked) / len(asked) < 0.35
+    met = Counter((row["previous_assistance"], "limit" in reason) for row, reason in zip(rows, reasons, strict=True))
+    assert min(met[0, False], met[20, False], met[10, False]) > 40
+    assert met[10, True] == 0
+
+
+def test_the_assistance_so_far_is_drawn_evenly_where_nothing_is_said() -> None:
+    drawn = Counter(exo_row(5, index)["previous_assistance"] for index in range(4200))
+    assert set(drawn) == set(range(21)) and min(drawn.values()) > 140 and max(drawn.values()) < 260
 
 
 def test_terrain_does_not_follow_from_the_words() -> None:
@@ -120,6 +129,7 @@ def test_force_never_deletes_what_is_no_data_set(tmp_path: Path, capsys: pytest.
         (["chess", "--out", "x"], "chess"),
         (["exo_assist", "--out", "x", "--count", "0"], "--count is 0"),
         (["exo_assist", "--out", "x", "--seed", "-1"], "--seed is -1"),
+        (["exo_assist", "--out", "x", "--limit_share", "1.5"], "--limit_share is 1.5"),
     ],
 )
 def test_bad_options_are_named_in_one_line(options: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from ganglion.demo.quickstart.config import QuickstartConfig
 from ganglion.demo.quickstart.stages import Stage
 
 TASK = "exo_assist"
-_TRAIN_COUNT = 5600  # each row is seen once: 700 steps of 8
+_TRAIN_COUNT = 6000  # each row is seen once: 750 steps of 8
+_LIMITS = ("--limit_share", "0.3")  # for training only: fresh rows are drawn evenly
 _SCORERS = 2
 _BUILD_BASE = "from ganglion.model.offline import offline_base; print(offline_base())"
 # Seeds of what is only evaluated or streamed, away from those that training uses.
@@ -79,7 +80,11 @@ def plan(config: QuickstartConfig) -> list[Stage]:
 def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
     return [
         Stage("offline base", ("-c", _BUILD_BASE), threads=2),
-        Stage("render training images", _synth(at.train_data, _TRAIN_COUNT, config.seed, workers=2), threads=2),
+        Stage(
+            "render training images",
+            _synth(at.train_data, _TRAIN_COUNT, config.seed, workers=2, more=_LIMITS),
+            threads=2,
+        ),
         Stage(
             "train exo_assist",
             _command(
@@ -147,8 +152,8 @@ def _export(part: str, source: Path, out: Path, *more: str) -> tuple[str, ...]:
     return _command("export", part, str(source), *more, "--out", str(out), "--force")
 
 
-def _synth(out: Path, count: int, seed: int, *, workers: int) -> tuple[str, ...]:
-    numbers = ("--count", str(count), "--seed", str(seed), "--workers", str(workers))
+def _synth(out: Path, count: int, seed: int, *, workers: int, more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    numbers = ("--count", str(count), "--seed", str(seed), "--workers", str(workers), *more)
     return _command("data", "synth", TASK, "--out", str(out), *numbers, "--force")
 
 

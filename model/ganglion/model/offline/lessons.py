@@ -1,7 +1,7 @@
 """Questions about a drawing and small text exercises, with their answers in JSON: what the pretext training says.
 
-A lesson is one question about the drawing and mostly one exercise: repeat a quoted word, repeat a number, or add to a
-number without leaving given bounds. The answer is one flat JSON object, drawing first.
+A lesson is one question about the drawing and mostly one exercise: repeat a quoted word, repeat a number, compare two,
+or add to a number without leaving given bounds. The answer is one flat JSON object, drawing first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def lesson(drawing: Drawing, seed: int) -> Lesson:
     """A lesson about `drawing`; another seed gives other questions."""
     rng = random.Random(seed)
     asked, seen = {"strip": _strip, "marks": _marks, "stripes": _stripes}[drawing.kind](drawing, rng)
-    told, said = rng.choice((_nothing, _nothing, _nothing, _word, _number, _bounded_sum))(rng)
+    told, said = rng.choice((_nothing, _word, _number, _bounded_sum, _compared, _compared))(rng)
     parts = [part for part in (told, asked) if part]
     if rng.random() < 0.3:
         parts.reverse()
@@ -81,10 +81,12 @@ def _bounded_sum(rng: random.Random) -> tuple[str, Answer]:
     return f"Counter: {value}. Add {add}, bounds 0 to 20.", {"added": total - value, "counter": total}
 
 
-def _word_and_sum(rng: random.Random) -> tuple[str, Answer]:
-    noted, note = _word(rng)
-    counted, count = _bounded_sum(rng)
-    return f"{noted} {counted}", count | note
+def _compared(rng: random.Random) -> tuple[str, Answer]:
+    value, other = rng.randint(0, 20), rng.randint(0, 20)
+    if rng.random() < 0.3:
+        other = value
+    said = "less" if value < other else "more" if value > other else "equal"
+    return f"Counter: {value}. Compare with {other}.", {"compared": said}
 
 
 def _tenths(fraction: float) -> int:

@@ -37,7 +37,7 @@ class Pretext:
     seed: int = 7
     workers: int = 2
     batch: int = 16
-    see_steps: int = 850
+    see_steps: int = 800
     see_rate: float = 1.5e-3
     say_steps: int = 350
     say_rate: float = 1.5e-3

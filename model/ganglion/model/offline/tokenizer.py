@@ -23,12 +23,9 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# Qwen2-VL's template, without its options for numbering images.
+# Qwen's template without its options for numbering images and, as from Qwen3 on, without a system turn of its own.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "{% endif %}"
     "<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for content in message['content'] %}"
@@ -40,7 +37,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 # What the template itself writes into every prompt.
-CHAT_WORDS = ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
+CHAT_WORDS = ["system\n", "user\n", "assistant\n"]
 
 
 def train_tokenizer(corpus: Iterable[str]) -> Any:

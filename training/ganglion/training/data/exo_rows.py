@@ -10,30 +10,41 @@ from PIL import Image
 from ganglion.core.tasks.exo_assist import ASSISTANCE_LIMITS, FEEDBACK, TERRAINS, expected_answer
 from ganglion.training.data.exo_terrain import render_terrain
 
-_LIMIT_SHARE = 0.2
+_ROUND = (0, 10, 20)
 _MARKS = ("", "", "", ".", "!")
 
 
-def exo_row(seed: int, index: int) -> dict[str, Any]:
+def exo_row(seed: int, index: int, limit_share: float = 0.0) -> dict[str, Any]:
     """Row `index` of the data set `seed`, without its image_path.
 
-    Terrain and feedback kind are balanced over every 30 rows. In a fifth of the rows that ask for a change, the
-    assistance so far is so near a limit that the change is cut.
+    Terrain and feedback kind are balanced over every 30 rows; the assistance so far is any whole number within the
+    limits. A model that learns from few rows meets too few of the cases at a limit: `limit_share` of the rows that ask
+    for a change have it cut by a limit, and as many of the others a round number that only looks like a limit.
     """
     rng = np.random.default_rng([seed, index])
     terrain = terrain_of(index)
     kind = list(FEEDBACK)[index // len(TERRAINS) % len(FEEDBACK)]
     low, high = ASSISTANCE_LIMITS
-    all_previous = range(low, high + 1)
-    asked = expected_answer(terrain, kind, (low + high) / 2)["assistance_delta"]
-    cut = [p for p in all_previous if expected_answer(terrain, kind, p)["assistance_delta"] != asked]
-    choices = cut if cut and rng.random() < _LIMIT_SHARE else [p for p in all_previous if p not in cut]
-    previous = int(rng.choice(choices))
+    previous = int(rng.integers(low, high + 1))
+    if limit_share:
+        previous = _near_a_limit(rng, terrain, kind, limit_share)
     return {
         "user_feedback": _spoken(rng, FEEDBACK[kind].phrases),
         "previous_assistance": previous,
         "expected_output": expected_answer(terrain, kind, previous),
     }
+
+
+def _near_a_limit(rng: np.random.Generator, terrain: str, kind: str, share: float) -> int:
+    low, high = ASSISTANCE_LIMITS
+    asked = expected_answer(terrain, kind, (low + high) / 2)["assistance_delta"]
+    cut = [p for p in range(low, high + 1) if expected_answer(terrain, kind, p)["assistance_delta"] != asked]
+    choices = [p for p in range(low, high + 1) if p not in cut]
+    if cut and rng.random() < share:
+        choices = cut
+    elif rng.random() < share:
+        choices = [p for p in _ROUND if p in choices]
+    return int(rng.choice(choices))
 
 
 def exo_image(seed: int, index: int, size: int) -> Image.Image:

@@ -39,6 +39,8 @@ class SynthConfig:
     """Number of rows."""
     seed: int = 0
     """Names the data set: the same seed and index give the same row and pixels."""
+    limit_share: float = 0.0
+    """exo_assist: share of rows whose change is cut by a limit; 0 draws the assistance so far evenly, as for a test."""
     size: int = DEFAULT_SIZE
     """Image edge in pixels."""
     workers: int = 2
@@ -49,9 +51,9 @@ class SynthConfig:
 
 @dataclass(frozen=True)
 class _Maker:
-    """How a task's synthetic rows come about: (seed, index) -> row, (seed, index, size) -> image."""
+    """How a task's synthetic rows come about: (seed, index, limit_share) -> row, (seed, index, size) -> image."""
 
-    row: Callable[[int, int], dict[str, Any]]
+    row: Callable[[int, int, float], dict[str, Any]]
     image: Callable[[int, int, int], Image.Image]
 
 
@@ -67,7 +69,7 @@ def run(config: SynthConfig) -> None:
     out = _check(config)
     with written_aside(out) as aside:
         (aside / IMAGE_FOLDER).mkdir(parents=True)
-        make = functools.partial(_make, config.task, config.seed, config.size, str(aside))
+        make = functools.partial(_make, config, str(aside))
         if config.workers > 1:
             with multiprocessing.get_context("spawn").Pool(config.workers) as pool:
                 rows = _collect(pool.imap(make, range(config.count), _CHUNK), config.count)
@@ -82,11 +84,11 @@ def _collect(rows: Any, count: int) -> list[dict[str, Any]]:
     return list(tqdm(rows, total=count, desc="rendering", unit="image", disable=None))
 
 
-def _make(task: str, seed: int, size: int, folder: str, index: int) -> dict[str, Any]:
+def _make(config: SynthConfig, folder: str, index: int) -> dict[str, Any]:
     """Write one image, return its row."""
-    maker, name = _MAKERS[task], f"{IMAGE_FOLDER}/{index:06d}.jpg"
-    maker.image(seed, index, size).save(os.path.join(folder, name), quality=_JPEG_QUALITY)
-    return {"image_path": name, **maker.row(seed, index)}
+    maker, name = _MAKERS[config.task], f"{IMAGE_FOLDER}/{index:06d}.jpg"
+    maker.image(config.seed, index, config.size).save(os.path.join(folder, name), quality=_JPEG_QUALITY)
+    return {"image_path": name, **maker.row(config.seed, index, config.limit_share)}
 
 
 def _check(config: SynthConfig) -> Path:
@@ -97,6 +99,8 @@ def _check(config: SynthConfig) -> Path:
     for name, least in (("count", 1), ("seed", 0), ("size", 28), ("workers", 1)):
         if getattr(config, name) < least:
             raise InputError(f"--{name} is {getattr(config, name)}", remedy=f"give {least} or more")
+    if not 0 <= config.limit_share <= 1:
+        raise InputError(f"--limit_share is {config.limit_share}", remedy="give 0 to 1")
     if config.out.exists():
         _check_replaceable(config.out, config.force)
     return config.out
