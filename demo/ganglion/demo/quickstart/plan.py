@@ -10,8 +10,9 @@ from ganglion.demo.quickstart.config import QuickstartConfig
 from ganglion.demo.quickstart.stages import Stage
 
 TASK = "exo_assist"
-_TRAIN_COUNT = 6000  # each row is seen once: 750 steps of 8
+_TRAIN_COUNT = 5280  # each row is seen once: 660 steps of 8
 _LIMITS = ("--limit_share", "0.3")  # for training only: fresh rows are drawn evenly
+_BASE_ROWS = 200  # the untuned base answers so many of the fresh rows
 _SCORERS = 2
 _BUILD_BASE = "from ganglion.model.offline import offline_base; print(offline_base())"
 # Seeds of what is only evaluated or streamed, away from those that training uses.
@@ -134,7 +135,10 @@ def _scoring_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
         Stage("render fresh images", _synth(at.eval_data, config.eval_count, config.seed + _EVAL_SEED, workers=1)),
         Stage(
             "evaluate trained and base",
-            _command("evaluate", "--adapter", str(at.adapter), "--data", eval_file, "--out", str(at.evaluation)),
+            _command(
+                *("evaluate", "--adapter", str(at.adapter), "--data", eval_file, "--out", str(at.evaluation)),
+                *("--base_limit", str(_BASE_ROWS)),
+            ),
             needs=("train exo_assist", "render fresh images"),
         ),
         *(
