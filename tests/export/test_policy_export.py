@@ -27,9 +27,19 @@ def write_policy(folder, robot=ROBOT, **run):
 
     torch.manual_seed(1)
     config = PolicyConfig(
-        channel_groups=(CHANNELS,), hop_samples=10, window_frames=40, horizon=8, action_dim=7, width=32, layers=3, heads=4,
-        attention_frames=12, read_frames=6, expert_layers=1, fusion="none",
-    )  # fmt: skip
+        channel_groups=(CHANNELS,),
+        hop_samples=10,
+        window_frames=40,
+        horizon=8,
+        action_dim=7,
+        width=32,
+        layers=3,
+        heads=4,
+        attention_frames=12,
+        read_frames=6,
+        expert_layers=1,
+        fusion="none",
+    )
     policy = VLAPolicy(config).eval()
     for value in policy.parameters():
         if value.ndim < 2:
