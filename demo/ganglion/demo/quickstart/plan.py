@@ -10,7 +10,7 @@ from ganglion.demo.quickstart.config import QuickstartConfig
 from ganglion.demo.quickstart.stages import Stage
 
 TASK = "exo_assist"
-_TRAIN_COUNT = 5280  # each row is seen once: 660 steps of 8
+_TRAIN_COUNT = 6000  # each row is seen once: 750 steps of 8
 _LIMITS = ("--limit_share", "0.3")  # for training only: fresh rows are drawn evenly
 _BASE_ROWS = 200  # the untuned base answers so many of the fresh rows
 _SCORERS = 2
@@ -98,11 +98,16 @@ def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
 
 
 def _policy_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
-    data = ("--data", str(config.sensor_data)) if config.sensor_data else ()
+    recorded = config.sensor_data is not None
+    given = ("--config", str(recipe("policy_oct.yaml" if recorded else "policy.yaml")))
+    data = ("--data", str(config.sensor_data)) if recorded else ()
     train = Stage(
         "train policy",
-        _command("train", "policy", *data, "--out", str(at.policy), "--seed", str(config.seed), "--threads", "1"),
-        needs=() if config.sensor_data else ("offline base",),
+        _command(
+            *("train", "policy", *given, *data, "--out", str(at.policy)),
+            *("--seed", str(config.seed), "--threads", "1"),
+        ),
+        needs=() if recorded else ("offline base",),
     )
     serve = Stage(
         "serve the robot",
@@ -115,7 +120,7 @@ def _policy_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
         threads=2,
         alone=True,
     )
-    if config.sensor_data:
+    if recorded:
         return [train, Stage("export", _export("--policy", at.policy, at.bundle), needs=("train policy",)), serve]
     return [
         train,
