@@ -39,15 +39,18 @@ def test_logits_and_32_greedy_tokens_equal_the_torch_model(exported, images):
     assert np.abs(onnx[0] - logits).max() <= 1e-4
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    found = [allowed(step[0, -1], ends) for step in onnx[:32]]
-    assert found == tokens.tolist()
+    for step, token in zip(onnx[:32], tokens.tolist(), strict=True):
+        scores = allowed(step[0, -1], ends)
+        if scores.argmax() != token:  # random weights: a tie within the tolerance may fall either way, and ends it
+            assert scores.max() - scores[token] <= 2e-4
+            break
 
 
 def allowed(logits, ends):
-    """The best token but an end token, which generate's min_new_tokens keeps out."""
+    """The scores without end tokens, which generate's min_new_tokens keeps out."""
     logits = logits.copy()
     logits[[end for end in ends if end is not None]] = -np.inf
-    return int(logits.argmax())
+    return logits
 
 
 def test_the_parity_row_says_so(exported):
