@@ -11,6 +11,7 @@ from ganglion.export.text_graph import HiddenStatesGraph
 from ganglion.model.vl_features import vl_features
 
 pytestmark = pytest.mark.slow
+NEVER = 1 << 30  # as the token that ends an answer: both go on for all 32
 CASES = {"one image": 1, "three unequal images": 3, "text only": 0}
 
 
@@ -35,22 +36,9 @@ def test_logits_and_32_greedy_tokens_equal_the_torch_model(exported, images):
         model.model.rope_deltas = None
         logits = model(**prompt.inputs).logits.numpy()
         model.model.rope_deltas = None
-        tokens = model.generate(**prompt.inputs, max_new_tokens=32, min_new_tokens=32, do_sample=False)[0, length:]
+        greedy = model.generate(**prompt.inputs, max_new_tokens=32, do_sample=False, eos_token_id=NEVER)[0, length:]
     assert np.abs(onnx[0] - logits).max() <= 1e-4
-    ends = model.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
-    for step, token in zip(onnx[:32], tokens.tolist(), strict=True):
-        scores = allowed(step[0, -1], ends)
-        if scores.argmax() != token:  # random weights: a tie within the tolerance may fall either way, and ends it
-            assert scores.max() - scores[token] <= 2e-4
-            break
-
-
-def allowed(logits, ends):
-    """The scores without end tokens, which generate's min_new_tokens keeps out."""
-    logits = logits.copy()
-    logits[[end for end in ends if end is not None]] = -np.inf
-    return logits
+    assert [int(step[0, -1].argmax()) for step in onnx[:32]] == greedy.tolist()
 
 
 def test_the_parity_row_says_so(exported):
