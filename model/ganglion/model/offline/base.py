@@ -1,6 +1,6 @@
 """Building the offline base once, and finding it again.
 
-    offline_base()                      Qwen2-VL with its generic pretext training, about two minutes the first time
+    offline_base()                      Qwen2-VL with its generic pretext training, about three minutes the first time
     offline_base("qwen3_vl", pretext=False)   random weights, for tests, about two seconds
 
 A base is cached under a hash of everything that decides its weights: this package's source, the library versions and
