@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_what_is_said_about_a_drawing_is_in_it():
 
 
 def test_exercises_are_answered_rightly():
-    sums = 0
+    met = Counter()
     for k in range(300):
         one = lesson(draw(5, k % 12), k)
         answer = json.loads(one.answer)
@@ -80,10 +81,15 @@ def test_exercises_are_answered_rightly():
             value, add = int(match[1]), int(match[2])
             assert answer["counter"] == sorted((0, value + add, 20))[1]
             assert answer["added"] == answer["counter"] - value
-            sums += 1
-        if match := re.search(r'Note: "(.*?)"', one.prompt):
-            assert answer["note"] == match[1]
-    assert sums > 25
+            met["sum"] += 1
+        if match := re.search(r"Counter: (\d+)\. Compare with (\d+)", one.prompt):
+            value, other = int(match[1]), int(match[2])
+            assert answer["compared"] == {-1: "under", 0: "equal", 1: "over"}[(value > other) - (value < other)]
+            met["comparison"] += 1
+        if match := re.search(r'Note: "(.*?)"\. (First|Last) word', one.prompt):
+            assert answer[match[2].lower()] == match[1].split()[0 if match[2] == "First" else -1]
+            met["phrase"] += 1
+    assert min(met["sum"], met["comparison"], met["phrase"]) > 25
 
 
 def test_the_card_tells_what_it_is_and_what_it_shares():

@@ -40,8 +40,8 @@ these exercises and on the words of the chat template.
   above it, pointed or blunt, plain, lined or barred, with wings and cords beside it; mostly a light upper part, a dark
   lower part and a middling strip. It is drawn flat, with random trapezoids: there is no camera model and no
   three-dimensional scene.
-- Repeating a quoted word and a number from the prompt, comparing two numbers of 0 to 20, and adding to one without
-  leaving these bounds.
+- Repeating the first or last word of a quoted phrase from the prompt, comparing two numbers of 0 to 20, and adding to
+  one without leaving these bounds.
 
 ## What it does not hold
 
