@@ -12,14 +12,14 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from ganglion.core.bundle import open_bundle, seal_bundle
+from ganglion.core.bundle import Bundle, seal_bundle
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, ParityRow, PolicyPart, VlmPart
 from ganglion.core.paths import written_aside
 from ganglion.core.specs import robot_from_dict, to_dict
 from ganglion.export.card import model_card, parity_lines
 from ganglion.export.config import ExportConfig, checked, resolved
-from ganglion.export.reuse import is_bundle, take_over
+from ganglion.export.reuse import bundle_at, take_over
 
 
 def run(config: ExportConfig) -> None:
@@ -30,10 +30,11 @@ def run(config: ExportConfig) -> None:
     """
     checked(config)
     _quiet()
-    robot = _read_robot(config.policy) if config.policy else None
+    adapter_bundle, policy_bundle = bundle_at(config.adapter), bundle_at(config.policy)
+    robot = _read_robot(config.policy, policy_bundle) if config.policy else None
     with written_aside(config.out) as folder, tqdm(desc="export", disable=None, bar_format="{desc} [{elapsed}]") as bar:
         folder.mkdir()
-        vlm, policy, rows = _write_parts(config, folder, bar)
+        vlm, policy, rows = _write_parts(config, adapter_bundle, policy_bundle, folder, bar)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             created_by=f"ganglion {version('ganglion')}",
@@ -56,7 +57,7 @@ def run(config: ExportConfig) -> None:
 
 
 def _write_parts(
-    config: ExportConfig, folder: Path, bar: Any
+    config: ExportConfig, adapter_bundle: Bundle | None, policy_bundle: Bundle | None, folder: Path, bar: Any
 ) -> tuple[VlmPart | None, PolicyPart | None, list[ParityRow]]:
     def report(doing: str) -> None:
         bar.set_description(f"export: {doing}")
@@ -65,8 +66,8 @@ def _write_parts(
     policy: Any = None
     rows: list[ParityRow] = []
     if config.adapter:
-        if is_bundle(config.adapter):
-            vlm, measured = take_over("vlm", config.adapter, folder)
+        if adapter_bundle:
+            vlm, measured = take_over("vlm", adapter_bundle, folder)
         else:
             from ganglion.export.vlm_part import add_vlm
 
@@ -74,8 +75,8 @@ def _write_parts(
         rows += measured
     if config.policy:
         report("policy")
-        if is_bundle(config.policy):
-            policy, measured = take_over("policy", config.policy, folder)
+        if policy_bundle:
+            policy, measured = take_over("policy", policy_bundle, folder)
         else:
             from ganglion.export.onnx_policy import export_policy
 
@@ -84,12 +85,11 @@ def _write_parts(
     return vlm, policy, rows
 
 
-def _read_robot(policy: Path) -> dict[str, Any]:
-    if is_bundle(policy):
-        robot = open_bundle(policy).robot
-        if robot is None:
+def _read_robot(policy: Path, bundle: Bundle | None) -> dict[str, Any]:
+    if bundle:
+        if bundle.robot is None:
             raise InputError("is a bundle without a policy part", where=policy, remedy="give another folder")
-        return to_dict(robot)
+        return to_dict(bundle.robot)
     where = policy / "robot.json"
     try:
         return to_dict(robot_from_dict(json.loads(where.read_text(encoding="utf-8")), where))
