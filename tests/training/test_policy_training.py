@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ganglion.core.cli import main
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.normalization import read_normalization
+from ganglion.core.paths import recipe
 from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, default_robot, robot_from_dict
 from ganglion.model.policy.config import policy_config
 from ganglion.model.policy.policy import VLAPolicy
-from ganglion.training.policy.config import PolicyTrainConfig, checked
+from ganglion.training.policy.config import PolicyTrainConfig, checked, resolved
 from ganglion.training.policy.optimization import (
     Progress,
     learning_rate,
@@ -285,3 +287,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, capsys
     assert main(command(folder, out)[3:]) == 2
     assert "holds something other" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_the_recipe_says_what_the_code_defaults_to():
+    given = yaml.safe_load(recipe("policy.yaml").read_text())
+    defaults = resolved(PolicyTrainConfig())
+    assert {key: defaults[key] for key in given} == given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,6 @@ from ganglion.core.errors import InputError
 SYNTHETIC = "synthetic"
 _SIZES = ("tiny", "slim", "small", "base")
 _PRECISIONS = ("auto", "float32", "bfloat16")
-# Chosen on validation data: 70 volumes are few, so less weights and more of them in each step.
-_NEEDLE: dict[str, Any] = {"size": "small", "steps": 300, "batch_size": 6, "lr": 1e-3}
-_OCT: dict[str, Any] = {"size": "slim", "steps": 700, "batch_size": 24, "lr": 3e-3}
 # None of these changes what is learned: a run may be continued with others.
 _FREE = ("out", "threads", "force", "save_steps")
 
@@ -26,24 +23,24 @@ class PolicyTrainConfig:
     """What to imitate: "synthetic" (the needle robot) or a folder of OCT volumes (.npz with data and pos)."""
     out: Path = Path("runs/policy")
     """Folder for weights, robot spec, normalization, history and metrics."""
-    size: str | None = None
-    """Encoder: tiny (0.3 M parameters), slim (0.4 M), small (3 M) or base (33 M); default: small, slim for OCT."""
+    size: str = "small"
+    """Encoder: tiny (0.3 M parameters), slim (0.4 M), small (3 M) or base (33 M)."""
     base: str = "offline:qwen2_vl"
     """Frozen VLM that sees the camera frames: a hub name, a checkpoint folder, or offline:qwen2_vl."""
     vl_layer: int | None = None
     """Text layer of the VLM whose hidden states are the VL features; 0 = embeddings, default is half its depth."""
     instruction: str = "Move to the bright mark and touch the surface."
     """The goal in words, read by the VLM beside the frame."""
-    frames: int = 3600
+    frames: int = 2400
     """Camera frames that are rendered and seen by the VLM, once each."""
     vl_age_ms: tuple[float, float] = (0.0, 150.0)
     """Range of ages of the VL features that training draws from, in milliseconds; it should hold what serving shows."""
-    steps: int | None = None
-    """Optimizer steps; default: 300, 700 for OCT volumes."""
-    batch_size: int | None = None
-    """Sensor sequences per step, each a bit longer than a window and read often; default: 6, 24 for OCT volumes."""
-    lr: float | None = None
-    """Peak learning rate of AdamW; warm-up, then cosine to 0. Default: 0.001, 0.003 for OCT volumes."""
+    steps: int = 200
+    """Optimizer steps."""
+    batch_size: int = 6
+    """Sensor sequences per step, each a bit longer than a window and read often."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW; warm-up, then cosine to 0."""
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices."""
     warmup_steps: int = 20
@@ -65,13 +62,11 @@ class PolicyTrainConfig:
 
 
 def checked(config: PolicyTrainConfig) -> PolicyTrainConfig:
-    """The config with the defaults of its data, if its values make sense.
+    """The config, if its values make sense.
 
     Raises:
         InputError: naming the option and what it takes.
     """
-    defaults = _NEEDLE if config.data == SYNTHETIC else _OCT
-    config = replace(config, **{name: value for name, value in defaults.items() if getattr(config, name) is None})
     for name, value, allowed in (("size", config.size, _SIZES), ("precision", config.precision, _PRECISIONS)):
         if value not in allowed:
             raise InputError(f"--{name} is {value!r}", remedy=f"use one of {', '.join(allowed)}")
@@ -80,7 +75,7 @@ def checked(config: PolicyTrainConfig) -> PolicyTrainConfig:
         value = getattr(config, name)
         if value is not None and value < low:
             raise InputError(f"--{name} is {value}", remedy=f"give {low} or more")
-    if config.lr is None or not 0 < config.lr <= 1:
+    if not 0 < config.lr <= 1:
         raise InputError(f"--lr is {config.lr}", remedy="give a number above 0, at most 1")
     if not 0 <= config.weight_decay <= 1:
         raise InputError(f"--weight_decay is {config.weight_decay}", remedy="give 0 to 1")

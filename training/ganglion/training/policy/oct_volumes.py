@@ -50,7 +50,7 @@ class OctSource:
 
     def __init__(self, config: PolicyTrainConfig) -> None:
         self.robot = oct_robot()
-        self._config, self._batch_size, self._sensor = config, config.batch_size or 1, self.robot.sensors[0]
+        self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
         folder = Path(config.data)
         paths = {path.name: path for path in volume_paths(folder)}
         parts = split_volumes(list(paths))

@@ -24,12 +24,11 @@ def make_optimizer(policy: nn.Module, config: PolicyTrainConfig) -> torch.optim.
     matrices = [p for p in policy.parameters() if p.ndim == 2]
     others = [p for p in policy.parameters() if p.ndim != 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr or 0.0)
+    return torch.optim.AdamW(groups, lr=config.lr)
 
 
 def learning_rate(step: int, config: PolicyTrainConfig) -> float:
     """Warm-up, then cosine to 0: a function of the step alone, so nothing of it needs saving."""
-    assert config.lr and config.steps
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)

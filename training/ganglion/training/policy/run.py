@@ -48,8 +48,7 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
         return found
     source = _source(config)
     torch.manual_seed(config.seed)
-    policy = VLAPolicy(policy_config(source.robot, config.size, vl_width=source.vl_width))  # type: ignore[arg-type]
-    assert config.size and config.steps
+    policy = VLAPolicy(policy_config(source.robot, config.size, vl_width=source.vl_width))  # type: ignore[arg-type]  # checked above
     history = _train(policy, make_optimizer(policy, config), source, config, config.out / CHECKPOINT)
     metrics = score(policy, source)
     finish(config, policy, source, history, metrics)
@@ -69,7 +68,7 @@ def _train(
         use_bfloat16,
     )
 
-    steps, progress = config.steps or 0, load_checkpoint(checkpoint, policy, optimizer)
+    steps, progress = config.steps, load_checkpoint(checkpoint, policy, optimizer)
     bfloat16, done = use_bfloat16(config.precision), progress.step
     policy.train()
     for step in (bar := trange(done, steps, initial=done, total=steps, desc="policy", disable=not sys.stderr.isatty())):

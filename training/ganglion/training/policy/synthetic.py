@@ -62,7 +62,7 @@ class NeedleSource:
         self.robot = robot or default_robot()
         if len(self.robot.cameras) > 1:
             raise InputError("has more than one camera", where=f"robot {self.robot.name}", remedy="declare one")
-        self._config, self._batch_size, self._sensor = config, config.batch_size or 1, self.robot.sensors[0]
+        self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
         backbone = Backbone(config.base, config.vl_layer, config.instruction) if self.robot.cameras else None
         self._train = self._frames(backbone, config.frames, 0, "frames to learn from")
         self._fresh = self._frames(backbone, config.eval_count, _HELD_BACK_WORLD, "fresh frames")
