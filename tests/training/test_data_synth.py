@@ -90,6 +90,18 @@ def test_the_assistance_so_far_is_drawn_evenly_where_nothing_is_said() -> None:
     assert set(drawn) == set(range(21)) and min(drawn.values()) > 140 and max(drawn.values()) < 260
 
 
+def test_rows_may_share_an_image_and_then_differ_in_feedback(tmp_path: Path) -> None:
+    assert synth(tmp_path / "d", "--count", "61", "--rows_per_image", "2") == 0
+    assert len(list((tmp_path / "d/images").iterdir())) == 31
+    examples = read_datafile(tmp_path / "d/data.json", EXO_ASSIST)
+    for one, two in zip(examples[::2], examples[1::2], strict=False):
+        assert one.images == two.images
+        assert one.row["expected_output"]["task"] == two.row["expected_output"]["task"]
+        assert feedback_kind(one.row["user_feedback"]) != feedback_kind(two.row["user_feedback"])
+    pairs = Counter((e.row["expected_output"]["task"], feedback_kind(e.row["user_feedback"])) for e in examples[:60])
+    assert pairs == {(terrain, kind): 2 for terrain in TERRAINS for kind in FEEDBACK}
+
+
 def test_terrain_does_not_follow_from_the_words() -> None:
     said = {terrain: Counter() for terrain in TERRAINS}
     for index in range(3000):

@@ -1,10 +1,12 @@
 """What the model learns from: only the answer, the same in a batch as alone, with the checkpoint's own prompt."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
@@ -18,6 +20,7 @@ from ganglion.training.data.encoding import (  # noqa: E402
     UNLABELED,
     Encoded,
     EncodedExamples,
+    ImageEncoder,
     collate,
     encode,
     training_batch,
@@ -55,7 +58,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def encoded(processor: Any, examples: list[Example]) -> list[Encoded]:
-    return [encode(processor, example, with_answer=True) for example in examples]
+    return [encode(processor, example, ImageEncoder(processor), with_answer=True) for example in examples]
 
 
 def batch_of(processor: Any, rows: list[Encoded], side: str = "right") -> dict[str, Any]:
@@ -65,7 +68,7 @@ def batch_of(processor: Any, rows: list[Encoded], side: str = "right") -> dict[s
 def test_rows_are_of_unequal_length(encoded: list[Encoded]) -> None:
     assert len({len(row.prompt_ids) for row in encoded}) > 1
     assert len({len(row.answer_ids) for row in encoded}) > 1
-    assert len({len(row.pixel_values) for row in encoded}) > 1
+    assert len({len(row.images[0].pixel_values) for row in encoded}) > 1
 
 
 def test_the_text_is_the_chat_template_around_prompt_and_answer(
@@ -73,16 +76,16 @@ def test_the_text_is_the_chat_template_around_prompt_and_answer(
 ) -> None:
     for row, example in zip(encoded, examples, strict=True):
         prompt = processor.tokenizer.decode(row.prompt_ids)
-        images = int(row.image_grid_thw.prod()) // 4
+        images = int(row.images[0].image_grid_thw.prod()) // 4
         assert prompt.count("<|image_pad|>") == images == int(row.token_types.sum())
         assert prompt.endswith(f"<|vision_end|>{example.prompt}<|im_end|>\n<|im_start|>assistant\n")
         assert processor.tokenizer.decode(row.answer_ids) == example.answer + END_OF_TURN
 
 
 def test_evaluation_sees_the_same_prompt(processor: Any, encoded: list[Encoded], examples: list[Example]) -> None:
-    alone = encode(processor, examples[0], with_answer=False)
+    alone = encode(processor, examples[0], ImageEncoder(processor), with_answer=False)
     assert torch.equal(alone.prompt_ids, encoded[0].prompt_ids)
-    assert torch.equal(alone.pixel_values, encoded[0].pixel_values)
+    assert torch.equal(alone.images[0].pixel_values, encoded[0].images[0].pixel_values)
     assert len(alone.answer_ids) == 0
 
 
@@ -132,7 +135,7 @@ def test_what_is_predicted_inside_prompt_and_padding_changes_nothing(
 def test_batch_loss_equals_one_by_one(family: str, side: str, examples: list[Example]) -> None:
     path = resolve_base(f"offline:{family}?untrained")
     processor, model = load_processor(path), load_vlm(path, dtype=torch.float32)
-    rows = [encode(processor, example, with_answer=True) for example in examples]
+    rows = [encode(processor, example, ImageEncoder(processor), with_answer=True) for example in examples]
     with torch.no_grad():
         together = float(model(**batch_of(processor, rows, side)).loss)
         alone = [float(model(**batch_of(processor, [row])).loss) for row in rows]
@@ -145,7 +148,7 @@ def test_batch_loss_equals_one_by_one(family: str, side: str, examples: list[Exa
 def test_training_batch_has_the_same_loss_and_gradients_from_fewer_logits(family: str, examples: list[Example]) -> None:
     path = resolve_base(f"offline:{family}?untrained")
     processor, model = load_processor(path), load_vlm(path, dtype=torch.float32)
-    rows = [encode(processor, example, with_answer=True) for example in examples]
+    rows = [encode(processor, example, ImageEncoder(processor), with_answer=True) for example in examples]
     results = []
     for batch in (batch_of(processor, rows), training_batch(rows, processor.tokenizer.pad_token_id)):
         model.zero_grad()
@@ -158,13 +161,39 @@ def test_training_batch_has_the_same_loss_and_gradients_from_fewer_logits(family
     assert torch.allclose(kept_grad, grad, atol=1e-5)
 
 
-def test_kept_and_fresh_rows_are_the_same(processor: Any, examples: list[Example]) -> None:
-    kept, fresh = (EncodedExamples(processor, examples, memory, 4096) for memory in (2**30, 0))
-    for _ in range(2):
-        for index in range(len(examples)):
-            assert torch.equal(kept[index].pixel_values, fresh[index].pixel_values)
-            assert torch.equal(kept[index].prompt_ids, fresh[index].prompt_ids)
-    assert kept[0] is kept[0] and fresh[0] is not fresh[0]
+def test_what_is_encoded_is_what_the_checkpoints_own_processor_makes(processor: Any, examples: list[Example]) -> None:
+    example = dataclasses.replace(examples[0], images=(examples[0].images[0], examples[5].images[0]))
+    ours = encode(processor, example, ImageEncoder(processor), with_answer=False)
+    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": example.prompt}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    images = [Image.open(path) for path in example.images]
+    theirs = processor(text=[text], images=images, return_tensors="pt")
+    assert torch.equal(ours.prompt_ids, theirs["input_ids"][0])
+    assert torch.equal(ours.token_types, theirs["mm_token_type_ids"][0])
+    assert torch.equal(torch.stack([image.image_grid_thw for image in ours.images]), theirs["image_grid_thw"])
+    assert torch.allclose(
+        torch.cat([image.pixel_values for image in ours.images]).float(), theirs["pixel_values"], atol=2e-3
+    )
+
+
+def test_a_kept_image_is_the_same_as_a_fresh_one_and_is_read_once(processor: Any, examples: list[Example]) -> None:
+    kept, fresh = ImageEncoder(processor, 2**30), ImageEncoder(processor)
+    path = examples[0].images[0]
+    assert torch.equal(kept(path).pixel_values, fresh(path).pixel_values)
+    assert kept(path) is kept(path) and fresh(path) is not fresh(path)
+
+
+def test_images_beyond_the_memory_are_not_kept(processor: Any, examples: list[Example]) -> None:
+    size = ImageEncoder(processor)(examples[0].images[0]).pixel_values.nbytes
+    reader = ImageEncoder(processor, size + size // 2)
+    first, second = (example.images[0] for example in examples[:2])
+    assert reader(first) is reader(first) and reader(second) is not reader(second)
+
+
+def test_a_placeholder_in_a_prompt_is_refused(processor: Any, examples: list[Example]) -> None:
+    spoiled = dataclasses.replace(examples[0], prompt="look: <|image_pad|>")
+    with pytest.raises(InputError, match="image_pad"):
+        encode(processor, spoiled, ImageEncoder(processor), with_answer=True)
 
 
 def test_a_row_too_long_for_the_model_is_named(processor: Any, examples: list[Example]) -> None:

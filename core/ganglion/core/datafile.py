@@ -23,13 +23,16 @@ def read_datafile(path: Path, task: Task) -> list[Example]:
     rows = _read_list(path)
     examples: list[Example] = []
     errors: list[str] = []
+    whole: set[Path] = set()
     for index, row in enumerate(rows):
         try:
             if not isinstance(row, dict):
                 raise RowError("", f"row is {row!r:.40}", "give an object")
             example = task.read_row(row, path.parent)
             for image in example.images:
-                check_image(image)
+                if image not in whole:
+                    check_image(image)
+                    whole.add(image)
             examples.append(example)
         except RowError as error:
             errors.append(f"{path}: row {index}: {error}")

@@ -10,8 +10,9 @@ from ganglion.demo.quickstart.config import QuickstartConfig
 from ganglion.demo.quickstart.stages import Stage
 
 TASK = "exo_assist"
-_TRAIN_COUNT = 6000  # each row is seen once: 750 steps of 8
-_LIMITS = ("--limit_share", "0.3")  # for training only: fresh rows are drawn evenly
+_TRAIN_COUNT = 5280  # each row is seen once: 660 steps of 8
+# For training only: fresh rows have an image each, and their assistance so far is drawn evenly.
+_ENRICHED = ("--limit_share", "0.3", "--rows_per_image", "2")
 _BASE_ROWS = 200  # the untuned base answers so many of the fresh rows
 _SCORERS = 2
 _BUILD_BASE = "from ganglion.model.offline import offline_base; print(offline_base())"
@@ -83,7 +84,7 @@ def _vlm_stages(config: QuickstartConfig, at: Layout) -> list[Stage]:
         Stage("offline base", ("-c", _BUILD_BASE), threads=2),
         Stage(
             "render training images",
-            _synth(at.train_data, _TRAIN_COUNT, config.seed, workers=2, more=_LIMITS),
+            _synth(at.train_data, _TRAIN_COUNT, config.seed, workers=2, more=_ENRICHED),
             threads=2,
         ),
         Stage(

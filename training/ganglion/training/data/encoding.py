@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,46 +22,82 @@ UNLABELED = -100
 
 
 @dataclass(frozen=True)
+class EncodedImage:
+    """One image as the vision tower takes it.
+
+    pixel_values    (patches, patch values) float16: pixels have 8 bits
+    image_grid_thw  (3,) int64, patches along time, height, width
+    """
+
+    pixel_values: torch.Tensor
+    image_grid_thw: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Encoded:
     """One row.
 
-    prompt_ids      (P,) int64, image placeholders expanded
-    answer_ids      (A,) int64, the end of turn included; empty where there is nothing to learn
-    token_types     (P,) int64, 1 on image tokens; the models build their 3-D positions from it
-    pixel_values    (patches, patch values) float16 or float32
-    image_grid_thw  (images, 3) int64, patches along time, height, width
+    prompt_ids   (P,) int64, image placeholders expanded
+    answer_ids   (A,) int64, the end of turn included; empty where there is nothing to learn
+    token_types  (P,) int64, 1 on image tokens; the models build their 3-D positions from it
+    images       in the order of their placeholders
     """
 
     prompt_ids: torch.Tensor
     answer_ids: torch.Tensor
     token_types: torch.Tensor
-    pixel_values: torch.Tensor
-    image_grid_thw: torch.Tensor
+    images: tuple[EncodedImage, ...]
 
 
-def encode(processor: Any, example: Example, *, with_answer: bool, half: bool = False) -> Encoded:
+class ImageEncoder:
+    """Image files to patches; each file is read once and kept, as long as all fit into `memory_bytes`."""
+
+    def __init__(self, processor: Any, memory_bytes: int = 0) -> None:
+        self._processor, self._left = processor.image_processor, memory_bytes
+        self._kept: dict[Path, EncodedImage] = {}
+
+    def __call__(self, path: Path) -> EncodedImage:
+        """The image in that file."""
+        if path in self._kept:
+            return self._kept[path]
+        with Image.open(path) as image:
+            made = self._processor(images=[image.convert("RGB")], return_tensors="pt")
+        encoded = EncodedImage(made["pixel_values"].half(), made["image_grid_thw"][0])
+        if (left := self._left - encoded.pixel_values.nbytes) >= 0:
+            self._kept[path], self._left = encoded, left
+        return encoded
+
+
+def encode(processor: Any, example: Example, read_image: ImageEncoder, *, with_answer: bool) -> Encoded:
     """Encode one example.
 
     Args:
         processor: from ganglion.model.processor.load_processor.
-        example: its images are read from disk here.
+        example: its images are read from disk by `read_image`.
+        read_image: an encoder with the same processor.
         with_answer: append the expected answer, to learn from.
-        half: keep pixels in float16, for data sets held in memory.
+
+    Raises:
+        InputError: the prompt holds the placeholder of an image.
     """
-    images = [_read(path) for path in example.images]
+    images = tuple(read_image(path) for path in example.images)
     content = [*({"type": "image"} for _ in images), {"type": "text", "text": example.prompt}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    inputs = processor(text=[text], images=images, return_tensors="pt")
+    between = text.split(processor.image_token)
+    if len(between) != len(images) + 1:
+        raise InputError(f"a prompt holds {processor.image_token}", remedy="take it out of the data")
+    patches = processor.image_processor.merge_size**2  # per token
+    pads = [processor.image_token * (int(image.image_grid_thw.prod()) // patches) for image in images]
+    text = "".join(part for pair in zip(between, [*pads, ""], strict=True) for part in pair)
     answer = processor.tokenizer(example.answer + END_OF_TURN, add_special_tokens=False)["input_ids"]
-    pixels = inputs["pixel_values"]
+    prompt_ids = torch.tensor(processor.tokenizer(text)["input_ids"])
     return Encoded(
-        prompt_ids=inputs["input_ids"][0],
+        prompt_ids=prompt_ids,
         answer_ids=torch.tensor(answer if with_answer else [], dtype=torch.long),
-        token_types=inputs["mm_token_type_ids"][0],
-        pixel_values=pixels.half() if half else pixels.float(),
-        image_grid_thw=inputs["image_grid_thw"],
+        token_types=(prompt_ids == processor.image_token_id).long(),
+        images=images,
     )
 
 
@@ -73,8 +110,8 @@ def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[st
         side: "left" so that all rows end together, as generation needs it, or "right".
 
     Returns:
-        input_ids, attention_mask, mm_token_type_ids, labels: (B, T) int64; pixel_values: (patches of all, values)
-        float32; image_grid_thw: (images of all, 3) int64.
+        input_ids, attention_mask, mm_token_type_ids, labels: (B, T) int64; and where any row has an image,
+        pixel_values: (patches of all, values) float32; image_grid_thw: (images of all, 3) int64.
     """
     longest = max(len(row.prompt_ids) + len(row.answer_ids) for row in rows)
 
@@ -86,6 +123,10 @@ def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[st
         return whole
 
     ids = [torch.cat([row.prompt_ids, row.answer_ids]) for row in rows]
+    pixels = {}
+    if images := [image for row in rows for image in row.images]:
+        pixels["pixel_values"] = torch.cat([image.pixel_values for image in images]).float()
+        pixels["image_grid_thw"] = torch.stack([image.image_grid_thw for image in images])
     return {
         "input_ids": padded(ids, pad_token_id),
         "attention_mask": padded([torch.ones_like(i) for i in ids], 0),
@@ -95,8 +136,7 @@ def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[st
         "labels": padded(
             [torch.cat([torch.full_like(row.prompt_ids, UNLABELED), row.answer_ids]) for row in rows], UNLABELED
         ),
-        "pixel_values": torch.cat([row.pixel_values for row in rows]).float(),
-        "image_grid_thw": torch.cat([row.image_grid_thw for row in rows]),
+        **pixels,
     }
 
 
@@ -115,11 +155,11 @@ def training_batch(rows: Sequence[Encoded], pad_token_id: int) -> dict[str, Any]
 
 
 class EncodedExamples(torch.utils.data.Dataset[Encoded]):
-    """Examples encoded on first use and kept, as long as they fit into `memory_bytes`."""
+    """Examples encoded when they are asked for; preprocessed images are kept, up to `memory_bytes`."""
 
     def __init__(self, processor: Any, examples: Sequence[Example], memory_bytes: int, longest: int) -> None:
-        self._processor, self._examples, self._left, self._longest = processor, examples, memory_bytes, longest
-        self._kept: dict[int, Encoded] = {}
+        self._processor, self._examples, self._longest = processor, examples, longest
+        self._read_image = ImageEncoder(processor, memory_bytes)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -130,20 +170,10 @@ class EncodedExamples(torch.utils.data.Dataset[Encoded]):
         Raises:
             InputError: it has more tokens than the model takes.
         """
-        if index in self._kept:
-            return self._kept[index]
-        row = encode(self._processor, self._examples[index], with_answer=True, half=True)
+        row = encode(self._processor, self._examples[index], self._read_image, with_answer=True)
         tokens = len(row.prompt_ids) + len(row.answer_ids)
         if tokens > self._longest:
             raise InputError(
                 f"row {index} has {tokens} tokens, the model takes {self._longest}", remedy="lower --max_pixels"
             )
-        self._left -= row.pixel_values.nbytes
-        if self._left >= 0:
-            self._kept[index] = row
         return row
-
-
-def _read(path: Any) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

@@ -14,16 +14,18 @@ _ROUND = (0, 10, 20)
 _MARKS = ("", "", "", ".", "!")
 
 
-def exo_row(seed: int, index: int, limit_share: float = 0.0) -> dict[str, Any]:
-    """Row `index` of the data set `seed`, without its image_path.
+def exo_row(seed: int, index: int, limit_share: float = 0.0, rows_per_image: int = 1) -> dict[str, Any]:
+    """Row `index` of the data set `seed`, without its image_path; its image is number `index // rows_per_image`.
 
-    Terrain and feedback kind are balanced over every 30 rows; the assistance so far is any whole number within the
-    limits. A model that learns from few rows meets too few of the cases at a limit: `limit_share` of the rows that ask
-    for a change have it cut by a limit, and as many of the others a round number that only looks like a limit.
+    Terrain and feedback kind are balanced over every 30 images, and the rows of one image have different kinds; the
+    assistance so far is any whole number within the limits. A model that learns from few rows meets too few of the
+    cases at a limit: `limit_share` of the rows that ask for a change have it cut by a limit, and as many of the others
+    a round number that only looks like a limit.
     """
     rng = np.random.default_rng([seed, index])
-    terrain = terrain_of(index)
-    kind = list(FEEDBACK)[index // len(TERRAINS) % len(FEEDBACK)]
+    image, turn = divmod(index, rows_per_image)
+    terrain = terrain_of(image)
+    kind = list(FEEDBACK)[(image // len(TERRAINS) + turn) % len(FEEDBACK)]
     low, high = ASSISTANCE_LIMITS
     previous = int(rng.integers(low, high + 1))
     if limit_share:
@@ -48,12 +50,12 @@ def _near_a_limit(rng: np.random.Generator, terrain: str, kind: str, share: floa
 
 
 def exo_image(seed: int, index: int, size: int) -> Image.Image:
-    """The image of row `index`, (size, size) RGB."""
+    """Image number `index`, (size, size) RGB."""
     return render_terrain(terrain_of(index), seed, index, size)
 
 
 def terrain_of(index: int) -> str:
-    """The terrain of row `index`."""
+    """The terrain in image number `index`."""
     return list(TERRAINS)[index % len(TERRAINS)]
 
 

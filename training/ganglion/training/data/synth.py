@@ -6,9 +6,10 @@ DIR/data.json (the task's data file)  DIR/images/*.jpg  DIR/synth.json (the opti
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ganglion.training.data.exo_terrain import DEFAULT_SIZE
 
 DATA_FILE, IMAGE_FOLDER, OPTIONS_FILE = "data.json", "images", "synth.json"
 _JPEG_QUALITY = 92
-_CHUNK = 32  # rows a worker takes at once
+_CHUNK = 32  # images a worker takes at once
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class SynthConfig:
     """Names the data set: the same seed and index give the same row and pixels."""
     limit_share: float = 0.0
     """exo_assist: share of rows whose change is cut by a limit; 0 draws the assistance so far evenly, as for a test."""
+    rows_per_image: int = 1
+    """Rows that share an image, each with other feedback."""
     size: int = DEFAULT_SIZE
     """Image edge in pixels."""
     workers: int = 2
@@ -51,9 +54,9 @@ class SynthConfig:
 
 @dataclass(frozen=True)
 class _Maker:
-    """How a task's synthetic rows come about: (seed, index, limit_share) -> row, (seed, index, size) -> image."""
+    """How a task's data comes about: row(seed, index, limit_share, rows_per_image), image(seed, index, size)."""
 
-    row: Callable[[int, int, float], dict[str, Any]]
+    row: Callable[[int, int, float, int], dict[str, Any]]
     image: Callable[[int, int, int], Image.Image]
 
 
@@ -69,26 +72,32 @@ def run(config: SynthConfig) -> None:
     out = _check(config)
     with written_aside(out) as aside:
         (aside / IMAGE_FOLDER).mkdir(parents=True)
-        make = functools.partial(_make, config, str(aside))
+        draw, images = functools.partial(_draw, config, str(aside)), math.ceil(config.count / config.rows_per_image)
         if config.workers > 1:
             with multiprocessing.get_context("spawn").Pool(config.workers) as pool:
-                rows = _collect(pool.imap(make, range(config.count), _CHUNK), config.count)
+                names = _collect(pool.imap(draw, range(images), _CHUNK), images)
         else:
-            rows = _collect(map(make, range(config.count)), config.count)
-        write_json(aside / DATA_FILE, rows)
+            names = _collect(map(draw, range(images)), images)
+        write_json(aside / DATA_FILE, [_row(config, index, names) for index in range(config.count)])
         write_json(aside / OPTIONS_FILE, {k: v for k, v in asdict(config).items() if k not in ("out", "workers")})
     print(f"{config.count} rows of {config.task} in {out / DATA_FILE}")
 
 
-def _collect(rows: Any, count: int) -> list[dict[str, Any]]:
-    return list(tqdm(rows, total=count, desc="rendering", unit="image", disable=None))
+def _collect(names: Iterable[str], count: int) -> list[str]:
+    return list(tqdm(names, total=count, desc="rendering", unit="image", disable=None))
 
 
-def _make(config: SynthConfig, folder: str, index: int) -> dict[str, Any]:
-    """Write one image, return its row."""
-    maker, name = _MAKERS[config.task], f"{IMAGE_FOLDER}/{index:06d}.jpg"
-    maker.image(config.seed, index, config.size).save(os.path.join(folder, name), quality=_JPEG_QUALITY)
-    return {"image_path": name, **maker.row(config.seed, index, config.limit_share)}
+def _draw(config: SynthConfig, folder: str, index: int) -> str:
+    """Write one image, return its name."""
+    name = f"{IMAGE_FOLDER}/{index:06d}.jpg"
+    image = _MAKERS[config.task].image(config.seed, index, config.size)
+    image.save(os.path.join(folder, name), quality=_JPEG_QUALITY)
+    return name
+
+
+def _row(config: SynthConfig, index: int, images: list[str]) -> dict[str, Any]:
+    row = _MAKERS[config.task].row(config.seed, index, config.limit_share, config.rows_per_image)
+    return {"image_path": images[index // config.rows_per_image], **row}
 
 
 def _check(config: SynthConfig) -> Path:
@@ -96,7 +105,7 @@ def _check(config: SynthConfig) -> Path:
         raise InputError("no folder to write to", remedy="add --out DIR")
     if get_task(config.task).name not in _MAKERS:
         raise InputError(f"task {config.task!r} has no synthetic data", remedy=f"use one of {sorted(_MAKERS)}")
-    for name, least in (("count", 1), ("seed", 0), ("size", 28), ("workers", 1)):
+    for name, least in (("count", 1), ("rows_per_image", 1), ("seed", 0), ("size", 28), ("workers", 1)):
         if getattr(config, name) < least:
             raise InputError(f"--{name} is {getattr(config, name)}", remedy=f"give {least} or more")
     if not 0 <= config.limit_share <= 1:

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ganglion.core.tasks import Example
-from ganglion.training.data.encoding import END_OF_TURN, Encoded, collate, encode
+from ganglion.training.data.encoding import END_OF_TURN, Encoded, ImageEncoder, collate, encode
 
 
 def write_answers(
@@ -30,10 +30,11 @@ def write_answers(
     # Encoded batch by batch, since preprocessed images are large; prompt length in characters will do for the order.
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].prompt))
     texts = [""] * len(examples)
+    read_image = ImageEncoder(processor)
     with tqdm(total=len(examples), desc=label, unit="answer", disable=None) as bar:
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            rows = [encode(processor, examples[index], with_answer=False) for index in indices]
+            rows = [encode(processor, examples[index], read_image, with_answer=False) for index in indices]
             for index, text in zip(indices, _generate(model, tokenizer, rows, max_new_tokens, ends), strict=True):
                 texts[index] = text
             bar.update(len(indices))
@@ -45,7 +46,8 @@ def _generate(model: Any, tokenizer: Any, rows: list[Encoded], max_new_tokens: i
     batch = collate(rows, tokenizer.pad_token_id, side="left")
     del batch["labels"]
     batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
+    if "pixel_values" in batch:
+        batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
     written = model.generate(
         **batch,
         max_new_tokens=max_new_tokens,

@@ -8,6 +8,7 @@ checkpoints/                                     while it is unfinished
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -32,9 +33,9 @@ _MERGE_NOTE = (
 
 def data_hash(examples: Sequence[Example]) -> str:
     """Sha256 (hex) over everything that is learned from: prompts, answers, image files."""
-    digest = hashlib.sha256()
+    digest, hash_of = hashlib.sha256(), functools.cache(sha256_file)
     for example in examples:
-        images = [sha256_file(path) for path in example.images]
+        images = [hash_of(path) for path in example.images]
         digest.update(json.dumps([example.prompt, example.answer, images]).encode())
     return digest.hexdigest()
 
