@@ -9,19 +9,43 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Example:
-    """One row, ready for any model.
+class Turn:
+    """One exchange.
 
     images  files shown before the text, in order
     prompt  the user's turn, without image placeholders
     answer  the expected answer exactly as a model must write it
-    row     the row as it was read, for metrics and prediction files
     """
 
     images: tuple[Path, ...]
     prompt: str
     answer: str
+
+
+@dataclass(frozen=True)
+class Example(Turn):
+    """One row, ready for any model: a turn, and those before it where the row is a dialogue.
+
+    row      the row as it was read, for metrics and prediction files
+    history  the earlier turns, first one first
+    context  what metrics need beside the row, such as the API that a program is written in
+    """
+
     row: Mapping[str, Any]
+    history: tuple[Turn, ...] = ()
+    context: Any = None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns, this one last."""
+        return (*self.history, self)
+
+    def unrolled(self) -> list[Example]:
+        """An example per turn, each with the true turns before it: every answer of a dialogue is scored."""
+        return [
+            Example(turn.images, turn.prompt, turn.answer, self.row, self.turns[:k], self.context)
+            for k, turn in enumerate(self.turns)
+        ]
 
 
 class RowError(Exception):
@@ -35,15 +59,19 @@ class RowError(Exception):
 class Task:
     """A task is data: adding one means one of these, registered, and a recipe.
 
-    schema          JSON schema (draft 2020-12) of an answer; its property order is the order of writing
+    schema          JSON schema (draft 2020-12) of an answer; its property order is the order of writing. None where
+                    answers are plain text
     max_new_tokens  enough for the longest valid answer with a small tokenizer
     read_row        (row, folder of the file) -> Example, or RowError
     metrics         (examples, raw answers) -> name -> value, over all examples; an invalid answer counts as wrong
+    canonical       (example, raw answer) -> the same text for all answers that mean the same, None for an invalid one;
+                    for plain text: JSON answers are compared key by key
     """
 
     name: str
     summary: str
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
     max_new_tokens: int
     read_row: Callable[[Mapping[str, Any], Path], Example]
     metrics: Callable[[Sequence[Example], Sequence[str]], dict[str, float]]
+    canonical: Callable[[Example, str], str | None] | None = None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ganglion.core.paths import write_json, written_aside
-from ganglion.core.tasks import Example, Task, read_answer
+from ganglion.core.tasks import Example, Task, read_by_task
 
 METRICS_FILE, PREDICTIONS_FILE, DETAILS_FILE = "metrics.json", "predictions.csv", "details.jsonl"
 
@@ -40,14 +40,16 @@ def write_report(
 
 
 def _detail(task: Task, index: int, example: Example, answers: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """One row: the expected answer and, by model, its text, the answer read from it and the keys that differ."""
-    expected = read_answer(example.answer, task.schema) or {}
+    """One answer: what was expected and, by model, its text, what was read from it, and the keys that differ in JSON."""
+    expected = read_by_task(task, example, example.answer)
     detail: dict[str, object] = {"row": index, "input": dict(example.row), "expected": expected}
     for name, texts in answers.items():
         if index < len(texts):
-            got = read_answer(texts[index], task.schema)
-            wrong = [key for key in expected if got is None or got.get(key) != expected[key]]
-            detail[name] = {"text": texts[index], "answer": got, "valid": got is not None, "wrong": wrong}
+            got = read_by_task(task, example, texts[index])
+            found = {"text": texts[index], "answer": got, "valid": got is not None, "right": got == expected}
+            if isinstance(expected, dict):
+                found["wrong"] = [key for key in expected if got is None or got.get(key) != expected[key]]
+            detail[name] = found
     return detail
 
 
