@@ -40,7 +40,7 @@ def write_report(
 
 
 def _detail(task: Task, index: int, example: Example, answers: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """One answer: what was expected and, by model, its text and what was read from it; in JSON, the keys that differ."""
+    """One answer: what was expected and, by model, its text and what was read from it; for JSON also the wrong keys."""
     expected = read_by_task(task, example, example.answer)
     detail: dict[str, object] = {"row": index, "input": dict(example.row), "expected": expected}
     for name, texts in answers.items():
