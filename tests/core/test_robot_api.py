@@ -17,7 +17,9 @@ PLAIN = st.recursive(
     max_leaves=6,
 )
 KEYS = st.sampled_from(["name", "kind", "summary", "unit", "low", "high", "choices", "default", "optional", "returns"])
-WORDS = st.sampled_from(["go", "a.b", "float", "int", "str", "bool", "list", "1", 5, 0.5, True, None, ["x"], float("nan")])
+WORDS = st.sampled_from(
+    ["go", "a.b", "float", "int", "str", "bool", "list", "1", 5, 0.5, True, None, ["x"], float("nan")]
+)
 ARGUMENT = st.dictionaries(KEYS, WORDS | PLAIN)
 FUNCTION = st.fixed_dictionaries({"name": WORDS}, optional={"arguments": st.lists(ARGUMENT, max_size=3) | PLAIN})
 
@@ -55,7 +57,7 @@ def test_any_data_is_an_api_or_an_input_error(functions: Any) -> None:
     ],
 )
 def test_a_bad_argument_is_named_with_file_and_function(argument: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match="^api.yaml: go") as caught:
+    with pytest.raises(InputError, match=r"^api\.yaml: go") as caught:
         api(argument)
     assert named in str(caught.value)
 
@@ -67,10 +69,12 @@ def test_what_is_there_twice_is_refused() -> None:
         robot_api_from_dict({"functions": [{"name": "go"}, {"name": "go"}]}, "api.yaml")
 
 
-@pytest.mark.parametrize("text", ["", "functions: []", "[1, 2", "functions: &a [*a]", "\0", "functions:\n- name: [" + "[" * 999])
+@pytest.mark.parametrize(
+    "text", ["", "functions: []", "[1, 2", "functions: &a [*a]", "\0", "functions:\n- name: [" + "[" * 999]
+)
 def test_a_file_that_is_no_declaration_is_an_input_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "api.yaml").write_text(text)
-    with pytest.raises(InputError, match="api.yaml"):
+    with pytest.raises(InputError, match=r"api\.yaml"):
         read_robot_api(tmp_path / "api.yaml")
 
 

@@ -52,7 +52,7 @@ def given_calls(draw: st.DrawFn) -> tuple[Function, dict[str, Any]]:
 
 
 def written(function: Function, arguments: dict[str, Any], rng: random.Random) -> str:
-    """The call in a random one of all forms it has: how many by position, in which order, which defaults spelled out."""
+    """The call in one of all forms it has: how many by position, in which order, which defaults spelled out."""
     values = dict(arguments)
     for argument in function.arguments:
         if argument.name not in values and rng.random() < 0.5:

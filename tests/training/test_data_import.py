@@ -1,4 +1,4 @@
-"""Data by others as robot_code rows: checked on the real files, on their ground truth and on answers spoiled on purpose."""
+"""Data by others as robot_code rows: the real files, their ground truth, and answers spoiled on purpose."""
 
 import json
 import re

@@ -1,13 +1,13 @@
 """A robot's API as declared data: functions with typed arguments, units and ranges. Nothing here calls them.
 
-    name: mobile arm
-    functions:
-      - name: move_forward
-        summary: drive straight ahead
-        arguments:
-          - {name: distance, kind: float, unit: m, low: 0.05, high: 5}
-          - {name: speed, kind: str, choices: [slow, normal, fast], default: normal}
-      - {name: distance_ahead, summary: distance to the next obstacle, returns: float, unit: m}
+name: mobile arm
+functions:
+- name: move_forward
+summary: drive straight ahead
+arguments:
+- {name: distance, kind: float, unit: m, low: 0.05, high: 5}
+- {name: speed, kind: str, choices: [slow, normal, fast], default: normal}
+- {name: distance_ahead, summary: distance to the next obstacle, returns: float, unit: m}
 """
 
 from __future__ import annotations
@@ -231,6 +231,8 @@ def _signature(argument: Argument) -> str:
 
 
 def _remarks(argument: Argument) -> str:
-    limits = [f"{word} {value:g}" for word, value in (("from", argument.low), ("to", argument.high)) if value is not None]
+    limits = [
+        f"{word} {value:g}" for word, value in (("from", argument.low), ("to", argument.high)) if value is not None
+    ]
     numbers = " ".join([argument.unit, *limits]).strip()
     return "; ".join(part for part in (argument.summary, numbers, ", ".join(argument.choices)) if part)

@@ -23,7 +23,6 @@ from ganglion.core.robot_program import (
     parse_program,
 )
 
-
 Given = tuple[str, Mapping[str, Any]]  # a function's name, and arguments by name
 
 
@@ -60,13 +59,15 @@ def check_program(text: str, api: RobotApi) -> Checked:
     except ProgramError as error:
         return Checked(fault=str(error))
     checked, checking = Checked(parses=True), _Checking(api)
-    for name, step in (("known", checking.known), ("complete", checking.complete), ("valid", checking.valid)):
-        try:
-            step(program)
-        except _Fault as fault:
-            return replace(checked, fault=str(fault))
-        checked = replace(checked, **{name: True})
-    return replace(checked, normal=write_program(program, api), calls=_plain_calls(program, api))
+    try:
+        checking.known(program)
+        checked = replace(checked, known=True)
+        checking.complete(program)
+        checked = replace(checked, complete=True)
+        checking.valid(program)
+    except _Fault as fault:
+        return replace(checked, fault=str(fault))
+    return replace(checked, valid=True, normal=write_program(program, api), calls=_plain_calls(program, api))
 
 
 def _plain_calls(program: Sequence[Statement], api: RobotApi) -> tuple[Given, ...] | None:

@@ -52,9 +52,7 @@ def measured(part: Call | Kept, api: RobotApi, kept: Mapping[str, Function]) -> 
     return api.functions[part.name] if isinstance(part, Call) else kept[part.name]
 
 
-def _written(
-    program: Sequence[Statement], api: RobotApi, kept: dict[str, Function], indent: str
-) -> Iterator[str]:
+def _written(program: Sequence[Statement], api: RobotApi, kept: dict[str, Function], indent: str) -> Iterator[str]:
     """The lines of the normal form of a valid program."""
     for statement in program:
         match statement:
@@ -70,9 +68,7 @@ def _written(
                 yield from _written_branch(statement, api, kept, indent, "if")
 
 
-def _written_branch(
-    branch: Branch, api: RobotApi, kept: dict[str, Function], indent: str, word: str
-) -> Iterator[str]:
+def _written_branch(branch: Branch, api: RobotApi, kept: dict[str, Function], indent: str, word: str) -> Iterator[str]:
     yield f"{indent}{word} {_written_condition(branch.test, api, kept)}:"
     yield from _written(branch.body, api, kept, indent + _INDENT)
     match branch.orelse:
@@ -95,8 +91,8 @@ def _written_condition(condition: Condition, api: RobotApi, kept: Mapping[str, F
             inner = _written_condition(operand, api, kept)
             return f"not ({inner})" if isinstance(operand, Joined | Compared) else f"not {inner}"
         case Joined(operator=operator, operands=operands):
-            inner = [_written_condition(operand, api, kept) for operand in operands]
-            marked = [f"({text})" if isinstance(o, Joined) else text for o, text in zip(operands, inner, strict=True)]
+            parts = [_written_condition(operand, api, kept) for operand in operands]
+            marked = [f"({text})" if isinstance(o, Joined) else text for o, text in zip(operands, parts, strict=True)]
             return f" {operator} ".join(marked)
         case Compared(left=left, operator=operator, right=right):
             if measured(left, api, kept).returns in ("float", "int"):

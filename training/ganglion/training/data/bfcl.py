@@ -75,10 +75,10 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _function(declared: Mapping[str, Any], accepted: list[Mapping[str, Any]]) -> dict[str, Any]:
     parameters = declared["parameters"]
     calls = [call[declared["name"]] for call in accepted if declared["name"] in call]
-    arguments = [
-        _argument(name, about, name in parameters.get("required", ()), [one for call in calls for one in call.get(name, [])])
-        for name, about in parameters["properties"].items()
-    ]
+    arguments = []
+    for name, about in parameters["properties"].items():
+        values = [value for call in calls for value in call.get(name, [])]
+        arguments.append(_argument(name, about, name in parameters.get("required", ()), values))
     return {"name": declared["name"], "summary": declared["description"], "arguments": arguments}
 
 

@@ -11,13 +11,10 @@ from fractions import Fraction
 
 Filling = tuple[str, str]  # as said, as written in code
 
-_THINGS = (
-    *("cup", "bottle", "box", "ball", "book", "plate", "spoon", "towel", "apple", "phone", "hammer", "brush"),
-    *("jar", "basket", "sponge", "pen", "can", "glove", "lamp", "toy", "wrench", "bowl", "key", "bag"),
-)
-_LOOKS = ("red", "blue", "green", "yellow", "white", "black", "small", "big", "wooden", "old")
-_ROOMS = ("kitchen", "bedroom", "garage", "hallway", "office", "bathroom", "charging station", "door", "window", "stairs")
-_SURFACES = ("table", "shelf", "desk", "counter", "bed", "chair", "workbench", "sofa", "cabinet", "floor", "tray", "cart")
+_THINGS = ("cup", "box", "ball", "plate", "spoon", "towel", "apple", "lamp", "key", "jar", "glove", "hammer", "wrench")
+_LOOKS = ("red", "blue", "green", "yellow", "small", "big")
+_ROOMS = ("kitchen", "garage", "office", "hallway", "door", "window", "stairs", "charging station")
+_SURFACES = ("table", "shelf", "desk", "sofa", "floor", "cart", "workbench", "counter")
 _WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten"}
 _SPEEDS = (("slowly", "slow"), ("slow", "slow"), ("fast", "fast"), ("quickly", "fast"), ("at normal speed", "normal"))
 _TURNS = (("a quarter turn", 90), ("half a turn", 180), ("a full turn", 360))
@@ -30,15 +27,15 @@ def fill(slot: str, rng: random.Random) -> Filling:
 
 
 def _distance(rng: random.Random) -> Filling:
-    return _length(rng, Fraction(rng.choice((rng.randint(1, 20), rng.randint(1, 100))), 10))
+    return _length(rng, Fraction(rng.choice((rng.randint(1, 30), 10 * rng.randint(1, 10))), 10))
 
 
 def _reach(rng: random.Random) -> Filling:
-    return _length(rng, Fraction(rng.randint(1, 20), 20))
+    return _length(rng, Fraction(rng.randint(1, 10), 10))
 
 
 def _height(rng: random.Random) -> Filling:
-    return _length(rng, Fraction(rng.randint(1, 30), 20))
+    return _length(rng, Fraction(rng.randint(1, 15), 10))
 
 
 def _length(rng: random.Random, meters: Fraction) -> Filling:
@@ -56,9 +53,9 @@ def _length(rng: random.Random, meters: Fraction) -> Filling:
 
 def _angle(rng: random.Random) -> Filling:
     if rng.random() < 0.3:
-        said, degrees = rng.choice((*_TURNS, *((f"{said} {_one_of(rng, 'rad', 'radians')}", d) for said, d in _RADIANS)))
-        return said, str(degrees)
-    degrees = rng.choice((15 * rng.randint(1, 24), 5 * rng.randint(1, 72)))
+        said, degrees = rng.choice(_TURNS + _RADIANS)
+        return said + (_one_of(rng, " rad", " radians") if "pi" in said else ""), str(degrees)
+    degrees = rng.choice((15 * rng.randint(1, 24), 10 * rng.randint(1, 18)))
     return f"{degrees}{_one_of(rng, ' degrees', ' deg', '°')}", str(degrees)
 
 
@@ -68,7 +65,7 @@ def _duration(rng: random.Random) -> Filling:
         ways = {Fraction(1, 2): "half a minute", 1: "a minute"}
         said = ways.get(minutes) or f"{rng.choice((str(minutes), _WORDS[int(minutes)]))} minutes"
         return said, _number(Fraction(minutes * 60))
-    seconds = Fraction(rng.choice((rng.randint(2, 10), rng.randint(2, 60), Fraction(2 * rng.randint(1, 9) + 1, 2))))
+    seconds = Fraction(rng.choice((rng.randint(2, 10), 5 * rng.randint(2, 12), Fraction(2 * rng.randint(1, 4) + 1, 2))))
     if seconds in _WORDS and rng.random() < 0.3:
         return f"{_WORDS[int(seconds)]} seconds", _number(seconds)
     return f"{_number(seconds)} {_one_of(rng, 's', 'seconds', 'sec')}", _number(seconds)
@@ -91,7 +88,8 @@ def _speed(rng: random.Random) -> Filling:
 
 def _counted(unit: tuple[str, ...], low: int, high: int) -> Callable[[random.Random], Filling]:
     def filling(rng: random.Random) -> Filling:
-        number = rng.randint(low, high)
+        """A multiple of 5."""
+        number = 5 * rng.randint(low // 5, high // 5)
         return f"{number}{rng.choice(unit)}", str(number)
 
     return filling
@@ -120,7 +118,7 @@ _SLOTS: Mapping[str, Callable[[random.Random], Filling]] = {
     "height": _height,
     "angle": _angle,
     "duration": _duration,
-    "force": _counted((" N", " newtons"), 2, 40),
+    "force": _counted((" N", " newtons"), 5, 40),
     "percent": _counted((" percent", "%", " %"), 5, 95),
     "speed": _speed,
     "camera": _named("front", "wrist", "rear"),
