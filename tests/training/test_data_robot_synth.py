@@ -27,7 +27,7 @@ def test_rows_are_valid_balanced_and_distinct(tmp_path: Path, paraphrases: str) 
     assert Counter(example.row["category"] for example in examples) == dict.fromkeys(CATEGORIES, 400)
     assert len({example.row["input"] for example in examples}) == 2000
     assert (tmp_path / "d/api.yaml").exists()
-    told = {"task": "robot_code", "count": 2000, "seed": 3, "paraphrases": paraphrases}
+    told = {"task": "robot_code", "count": 2000, "seed": 3, "paraphrases": paraphrases, "compound_share": 0.4}
     assert json.loads((tmp_path / "d/synth.json").read_text()) == told
 
 

@@ -18,7 +18,7 @@ _SURFACES = ("table", "shelf", "desk", "sofa", "floor", "cart", "workbench", "co
 _WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 8: "eight", 10: "ten"}
 _SPEEDS = (("slowly", "slow"), ("slow", "slow"), ("fast", "fast"), ("quickly", "fast"), ("at normal speed", "normal"))
 _TURNS = (("a quarter turn", 90), ("half a turn", 180), ("a full turn", 360))
-_RADIANS = (("pi", 180), ("pi/2", 90), ("pi/3", 60), ("pi/4", 45), ("pi/6", 30), ("2 pi", 360))
+_RADIANS = (("pi", 180), ("pi/2", 90), ("pi/4", 45))
 
 
 def fill(slot: str, rng: random.Random) -> Filling:
@@ -27,7 +27,7 @@ def fill(slot: str, rng: random.Random) -> Filling:
 
 
 def _distance(rng: random.Random) -> Filling:
-    return _length(rng, Fraction(rng.choice((rng.randint(1, 30), 10 * rng.randint(1, 10))), 10))
+    return _length(rng, Fraction(rng.choice((rng.randint(1, 20), 10 * rng.randint(1, 5))), 10))
 
 
 def _reach(rng: random.Random) -> Filling:
@@ -55,17 +55,17 @@ def _angle(rng: random.Random) -> Filling:
     if rng.random() < 0.3:
         said, degrees = rng.choice(_TURNS + _RADIANS)
         return said + (_one_of(rng, " rad", " radians") if "pi" in said else ""), str(degrees)
-    degrees = rng.choice((15 * rng.randint(1, 24), 10 * rng.randint(1, 18)))
+    degrees = 15 * rng.randint(1, 12)
     return f"{degrees}{_one_of(rng, ' degrees', ' deg', '°')}", str(degrees)
 
 
 def _duration(rng: random.Random) -> Filling:
     if rng.random() < 0.3:
-        minutes = rng.choice((Fraction(1, 2), 1, 2, 3, 4, 5))
+        minutes = rng.choice((Fraction(1, 2), 1, 2, 3))
         ways = {Fraction(1, 2): "half a minute", 1: "a minute"}
         said = ways.get(minutes) or f"{rng.choice((str(minutes), _WORDS[int(minutes)]))} minutes"
         return said, _number(Fraction(minutes * 60))
-    seconds = Fraction(rng.choice((rng.randint(2, 10), 5 * rng.randint(2, 12), Fraction(2 * rng.randint(1, 4) + 1, 2))))
+    seconds = Fraction(rng.choice((rng.randint(2, 10), 5 * rng.randint(2, 12))))
     if seconds in _WORDS and rng.random() < 0.3:
         return f"{_WORDS[int(seconds)]} seconds", _number(seconds)
     return f"{_number(seconds)} {_one_of(rng, 's', 'seconds', 'sec')}", _number(seconds)
@@ -86,10 +86,9 @@ def _speed(rng: random.Random) -> Filling:
     return said, f'"{written}"'
 
 
-def _counted(unit: tuple[str, ...], low: int, high: int) -> Callable[[random.Random], Filling]:
+def _counted(unit: tuple[str, ...], low: int, high: int, step: int) -> Callable[[random.Random], Filling]:
     def filling(rng: random.Random) -> Filling:
-        """A multiple of 5."""
-        number = 5 * rng.randint(low // 5, high // 5)
+        number = rng.randrange(low, high + 1, step)
         return f"{number}{rng.choice(unit)}", str(number)
 
     return filling
@@ -118,8 +117,8 @@ _SLOTS: Mapping[str, Callable[[random.Random], Filling]] = {
     "height": _height,
     "angle": _angle,
     "duration": _duration,
-    "force": _counted((" N", " newtons"), 5, 40),
-    "percent": _counted((" percent", "%", " %"), 5, 95),
+    "force": _counted((" N", " newtons"), 5, 40, 5),
+    "percent": _counted((" percent", "%", " %"), 10, 90, 10),
     "speed": _speed,
     "camera": _named("front", "wrist", "rear"),
     "object": _object,

@@ -15,11 +15,18 @@ from ganglion.training.data.robot_rows import PARAPHRASES, robot_rows
 def _check(options: Options) -> None:
     if options["paraphrases"] not in PARAPHRASES:
         raise InputError(f"--paraphrases is {options['paraphrases']!r}", remedy=f"use one of {', '.join(PARAPHRASES)}")
+    if not 0 <= options["compound_share"] <= 1:
+        raise InputError(f"--compound_share is {options['compound_share']}", remedy="give 0 to 1")
 
 
 def _write(folder: Path, count: int, seed: int, options: Options) -> None:
-    write_json(folder / DATA_FILE, list(robot_rows(seed, count, options["paraphrases"])))
+    write_json(folder / DATA_FILE, list(robot_rows(seed, count, options["paraphrases"], options["compound_share"])))
     shutil.copyfile(DEFAULT_API, folder / API_FILE)
 
 
-ROBOT_SET = Maker(defaults={"paraphrases": "train"}, holds=(API_FILE,), check=_check, write=_write)
+ROBOT_SET = Maker(
+    defaults={"paraphrases": "train", "compound_share": 0.4},
+    holds=(API_FILE,),
+    check=_check,
+    write=_write,
+)

@@ -42,6 +42,8 @@ class SynthConfig:
     """exo_assist: processes that render; default 2. The result does not depend on it."""
     paraphrases: str | None = None
     """robot_code: train (default), or heldout: sentences of which none occurs in training data."""
+    compound_share: float | None = None
+    """robot_code: share of rows with several commands or a condition; default 0.4, all five categories alike."""
     force: bool = False
     """Replace a data set that is already in the folder."""
 
