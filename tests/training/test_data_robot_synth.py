@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.robot_check import check_program
 from ganglion.core.tasks import ROBOT_CODE
-from ganglion.training.data.robot_rows import CATEGORIES, PARAPHRASES, robot_rows, sentences
+from ganglion.training.data.robot_rows import (
+    CATEGORIES,
+    COMPOUND,
+    GROUPS,
+    PARAPHRASES,
+    phrases_of,
+    robot_rows,
+    sentences,
+)
 
 NUMBER = r"(\d+(?:\.\d+)?)"
 
@@ -49,14 +58,27 @@ def test_every_function_of_the_api_occurs(tmp_path: Path) -> None:
     assert all(f"{name}(" in written for name in examples[0].context.functions)
 
 
-def test_no_held_out_sentence_is_a_training_sentence_and_all_its_words_are_known() -> None:
+def words(templates: Iterable[str]) -> set[str]:
+    return {word for one in templates for word in re.findall(r"[a-z]+", re.sub(r"\{\w+\}", "", one.lower()))}
+
+
+def test_no_held_out_sentence_is_a_training_sentence() -> None:
     train, heldout = set(sentences("train")), set(sentences("heldout"))
     assert len(train) > 400 and len(heldout) > 150 and not train & heldout
 
-    def words(templates: set[str]) -> set[str]:
-        return {word for one in templates for word in re.findall(r"[a-z]+", re.sub(r"\{\w+\}", "", one.lower()))}
 
-    assert words(heldout) <= words(train)
+@pytest.mark.parametrize("group", GROUPS)
+def test_held_out_sentences_have_words_that_training_uses_for_the_same(group: str) -> None:
+    for train, heldout in zip(phrases_of(group, "train"), phrases_of(group, "heldout"), strict=True):
+        assert train.code == heldout.code
+        assert train.sentences and words(heldout.sentences) <= words(train.sentences + train.joined)
+        assert bool(train.joined) == bool(heldout.joined) and words(heldout.joined) <= words(train.joined)
+
+
+def test_the_share_of_compound_rows_is_what_was_asked_for() -> None:
+    for share in (0.0, 0.65, 1.0):
+        rows = list(robot_rows(1, 200, "train", share))
+        assert sum(row["category"] in COMPOUND for row in rows) == round(200 * share)
 
 
 def test_numbers_are_written_in_the_unit_of_the_api() -> None:
@@ -99,10 +121,14 @@ def test_outputs_leave_defaults_out_and_are_equal_to_their_normal_form(tmp_path:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["robot_code", "--size", "56"], "--size is no option of robot_code; leave it out; use paraphrases"),
+        (
+            ["robot_code", "--size", "56"],
+            "--size is no option of robot_code; leave it out; use paraphrases, compound_share",
+        ),
         (["robot_code", "--paraphrases", "both"], "--paraphrases is 'both'; use one of train, heldout"),
         (["exo_assist", "--paraphrases", "train"], "--paraphrases is no option of exo_assist"),
         (["robot_code", "--count", "0"], "--count is 0"),
+        (["robot_code", "--compound_share", "1.5"], "--compound_share is 1.5"),
     ],
 )
 def test_an_option_that_is_wrong_or_of_another_task_is_named(

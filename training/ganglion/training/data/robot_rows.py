@@ -67,12 +67,12 @@ def _categories(count: int, compound_share: float) -> Iterator[str]:
 def sentences(paraphrases: str) -> Iterator[str]:
     """All sentence templates of one kind."""
     for group in GROUPS:
-        for phrases in _phrases(group, paraphrases):
+        for phrases in phrases_of(group, paraphrases):
             yield from phrases.sentences + phrases.joined
 
 
 def _row(rng: random.Random, category: str, paraphrases: str) -> dict[str, str]:
-    commands = _phrases("commands", paraphrases)
+    commands = phrases_of("commands", paraphrases)
     if category == "multi_step":
         said, code = _joined(rng, "sequences", paraphrases)
     elif category == "conditional":
@@ -86,11 +86,11 @@ def _row(rng: random.Random, category: str, paraphrases: str) -> dict[str, str]:
 
 def _joined(rng: random.Random, group: str, paraphrases: str) -> tuple[str, str]:
     """Commands, and a condition, put into a sentence for several."""
-    phrases = rng.choice(_phrases(group, paraphrases))
-    actions = [one for one in _phrases("commands", paraphrases) if one.joined]
+    phrases = rng.choice(phrases_of(group, paraphrases))
+    actions = [one for one in phrases_of("commands", paraphrases) if one.joined]
     chosen = [_filled(rng, one.joined, one.code) for one in rng.sample(actions, 3)]
     parts = dict(zip(("first", "second", "third"), chosen, strict=True))
-    condition = rng.choice(_phrases("conditions", paraphrases))
+    condition = rng.choice(phrases_of("conditions", paraphrases))
     parts["condition"] = _filled(rng, condition.sentences, condition.code)
     parts["times"] = fill("times", rng)
     sentence = rng.choice(phrases.sentences)
@@ -120,7 +120,8 @@ def _spoken(rng: random.Random, said: str) -> str:
 
 
 @functools.cache
-def _phrases(group: str, paraphrases: str) -> Sequence[Phrases]:
+def phrases_of(group: str, paraphrases: str) -> Sequence[Phrases]:
+    """What one of GROUPS has to say, in sentences of one kind."""
     return tuple(
         Phrases(
             sentences=_expanded(entry, paraphrases),
