@@ -29,7 +29,7 @@ def read_datafile(path: Path, task: Task) -> list[Example]:
             if not isinstance(row, dict):
                 raise RowError("", f"row is {row!r:.40}", "give an object")
             example = task.read_row(row, path.parent)
-            for image in example.images:
+            for image in (path for turn in example.turns for path in turn.images):
                 if image not in whole:
                     check_image(image)
                     whole.add(image)

@@ -9,7 +9,9 @@ import torch
 from tqdm import tqdm
 
 from ganglion.core.tasks import Example
-from ganglion.training.data.encoding import END_OF_TURN, Encoded, ImageEncoder, collate, encode
+from ganglion.training.data.batching import collate
+from ganglion.training.data.encoding import Encoded, encode, end_of_turn
+from ganglion.training.data.images import ImageEncoder
 
 
 def write_answers(
@@ -26,11 +28,11 @@ def write_answers(
         label: what the progress bar says.
     """
     tokenizer = processor.tokenizer
-    ends = sorted({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)} - {None})
+    ends = sorted({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end_of_turn(tokenizer))} - {None})
     # Encoded batch by batch, since preprocessed images are large; prompt length in characters will do for the order.
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].prompt))
     texts = [""] * len(examples)
-    read_image = ImageEncoder(processor)
+    read_image = ImageEncoder(processor) if processor.image_token else None
     with tqdm(total=len(examples), desc=label, unit="answer", disable=None) as bar:
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
