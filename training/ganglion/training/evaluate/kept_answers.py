@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ganglion.core.bundle import sha256_file
@@ -74,7 +74,7 @@ def _read_whole_lines(file: Path) -> dict[str, str]:
     return texts
 
 
-def _key(identity: str, example: Example, hash_of: functools._lru_cache_wrapper[str]) -> str:
+def _key(identity: str, example: Example, hash_of: Callable[[Path], str]) -> str:
     """Hash of a model and of all that it sees: prompts, images, and the answers of earlier turns."""
     seen = [[turn.prompt, [hash_of(image) for image in turn.images]] for turn in example.turns]
     said = [turn.answer for turn in example.history]
