@@ -29,10 +29,12 @@ def read_datafile(path: Path, task: Task) -> list[Example]:
             if not isinstance(row, dict):
                 raise RowError("", f"row is {row!r:.40}", "give an object")
             example = task.read_row(row, path.parent)
-            for image in (path for turn in example.turns for path in turn.images):
-                if image not in whole:
-                    check_image(image)
-                    whole.add(image)
+            for k, turn in enumerate(example.turns):
+                column = f"turns[{k}].image_path" if k else "image_path"
+                for image in turn.images:
+                    if image not in whole:
+                        check_image(image, column)
+                        whole.add(image)
             examples.append(example)
         except RowError as error:
             errors.append(f"{path}: row {index}: {error}")

@@ -1,7 +1,9 @@
 """The task registry: what a model can be asked, as data."""
 
 from ganglion.core.tasks.answers import read_answer, write_answer
+from ganglion.core.tasks.dialogues import by_row, dialogues_in
 from ganglion.core.tasks.exo_assist import EXO_ASSIST
+from ganglion.core.tasks.exo_dialogue import ExoDialogue
 from ganglion.core.tasks.registry import get_task, register_task, task_names
 from ganglion.core.tasks.task import Example, RowError, Task, Turn
 from ganglion.core.tasks.vote import read_by_task, vote
@@ -9,9 +11,12 @@ from ganglion.core.tasks.vote import read_by_task, vote
 __all__ = [
     "EXO_ASSIST",
     "Example",
+    "ExoDialogue",
     "RowError",
     "Task",
     "Turn",
+    "by_row",
+    "dialogues_in",
     "get_task",
     "read_answer",
     "read_by_task",

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import get_task
+from ganglion.training.data.exo_dialogues import exo_dialogue, later_images
 from ganglion.training.data.exo_rows import exo_image, exo_row
 from ganglion.training.data.exo_terrain import DEFAULT_SIZE
 
@@ -44,6 +45,8 @@ class SynthConfig:
     """exo_assist: share of rows whose change is cut by a limit; 0 draws the assistance so far evenly, as for a test."""
     rows_per_image: int = 1
     """Rows that share an image, each with other feedback."""
+    turns_max: int = 1
+    """exo_assist: most turns of a row; from 2 on rows are dialogues, some with a new image on the way."""
     size: int = DEFAULT_SIZE
     """Image edge in pixels."""
     workers: int = 2
@@ -72,15 +75,27 @@ def run(config: SynthConfig) -> None:
     out = _check(config)
     with written_aside(out) as aside:
         (aside / IMAGE_FOLDER).mkdir(parents=True)
-        draw, images = functools.partial(_draw, config, str(aside)), math.ceil(config.count / config.rows_per_image)
+        draw, images = functools.partial(_draw, config, str(aside)), _images(config)
         if config.workers > 1:
             with multiprocessing.get_context("spawn").Pool(config.workers) as pool:
-                names = _collect(pool.imap(draw, range(images), _CHUNK), images)
+                names = _collect(pool.imap(draw, images, _CHUNK), len(images))
         else:
-            names = _collect(map(draw, range(images)), images)
+            names = _collect(map(draw, images), len(images))
         write_json(aside / DATA_FILE, [_row(config, index, names) for index in range(config.count)])
-        write_json(aside / OPTIONS_FILE, {k: v for k, v in asdict(config).items() if k not in ("out", "workers")})
+        write_json(aside / OPTIONS_FILE, _options(config))
     print(f"{config.count} rows of {config.task} in {out / DATA_FILE}")
+
+
+def _images(config: SynthConfig) -> list[int]:
+    """Numbers of all images: those that rows begin with, then those that later turns bring."""
+    own = range(math.ceil(config.count / config.rows_per_image))
+    return [*own, *(later_images(config.seed, config.count, config.turns_max) if config.turns_max > 1 else ())]
+
+
+def _options(config: SynthConfig) -> dict[str, Any]:
+    """What decides the data set; `turns_max` only where there are dialogues, as sets without them always said."""
+    left_out = {"out", "workers"} | ({"turns_max"} if config.turns_max == 1 else set())
+    return {name: value for name, value in asdict(config).items() if name not in left_out}
 
 
 def _collect(names: Iterable[str], count: int) -> list[str]:
@@ -89,14 +104,22 @@ def _collect(names: Iterable[str], count: int) -> list[str]:
 
 def _draw(config: SynthConfig, folder: str, index: int) -> str:
     """Write one image, return its name."""
-    name = f"{IMAGE_FOLDER}/{index:06d}.jpg"
+    name = _image_path(index)
     image = _MAKERS[config.task].image(config.seed, index, config.size)
     image.save(os.path.join(folder, name), quality=_JPEG_QUALITY)
     return name
 
 
+def _image_path(index: int) -> str:
+    return f"{IMAGE_FOLDER}/{index:06d}.jpg"
+
+
 def _row(config: SynthConfig, index: int, images: list[str]) -> dict[str, Any]:
-    row = _MAKERS[config.task].row(config.seed, index, config.limit_share, config.rows_per_image)
+    options = (config.limit_share, config.rows_per_image)
+    if config.turns_max > 1:
+        row = exo_dialogue(config.seed, index, config.turns_max, _image_path, *options)
+    else:
+        row = _MAKERS[config.task].row(config.seed, index, *options)
     return {"image_path": images[index // config.rows_per_image], **row}
 
 
@@ -105,7 +128,14 @@ def _check(config: SynthConfig) -> Path:
         raise InputError("no folder to write to", remedy="add --out DIR")
     if get_task(config.task).name not in _MAKERS:
         raise InputError(f"task {config.task!r} has no synthetic data", remedy=f"use one of {sorted(_MAKERS)}")
-    for name, least in (("count", 1), ("rows_per_image", 1), ("seed", 0), ("size", 28), ("workers", 1)):
+    for name, least in (
+        ("count", 1),
+        ("rows_per_image", 1),
+        ("turns_max", 1),
+        ("seed", 0),
+        ("size", 28),
+        ("workers", 1),
+    ):
         if getattr(config, name) < least:
             raise InputError(f"--{name} is {getattr(config, name)}", remedy=f"give {least} or more")
     if not 0 <= config.limit_share <= 1:
