@@ -165,6 +165,7 @@ def test_a_run_goes_on_from_a_checkpoint_by_name(
         (("--stages", "[{name: a, data: gone.json}]"), "gone.json"),
         (("--stages", "[{name: a, speed: 3}]"), "speed"),
         (("--variants", "[{name: ''}]"), "--variants: name ''"),
+        (("--variants", "[{name: vote}]"), "'vote' has a meaning of its own"),
     ],
 )
 def test_a_bad_stage_or_variant_is_named_before_anything_is_trained(

@@ -20,7 +20,7 @@ from ganglion.training.evaluate.adapter import read_run
 ENSEMBLE_FILE = "ensemble.json"
 ADAPTER, VOTE, BASE = "adapter", "vote", "base"
 # Names that a report gives to other columns and keys.
-_RESERVED = {ADAPTER, VOTE, BASE, "row", "turn", "images", "input", "prompt", "expected"}
+RESERVED = {ADAPTER, VOTE, BASE, "row", "turn", "images", "input", "prompt", "expected"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Member:
     @property
     def basis(self) -> tuple[Any, ...]:
         """Members for which this is equal can be put on one model in memory."""
-        return tuple(self.run.get(key) for key in ("base", "base_hash", "quantization", "max_pixels"))
+        return tuple(self.run.get(key) for key in ("base", "base_hash", "quantization", "dtype", "max_pixels"))
 
     def identity(self, *, tuned: bool = True) -> str:
         """Sha256 (hex) over what decides the answers of this adapter, or of its untuned base.
@@ -84,7 +84,7 @@ def _names(file: Path) -> list[str]:
     if not fit:
         raise InputError("names no members", where=file, remedy='write {"members": ["subfolder", ...]}')
     for index, name in enumerate(names):
-        if name in _RESERVED or name in names[:index] or Path(name).name != name or name == "..":
+        if name in RESERVED or name in names[:index] or Path(name).name != name or name == "..":
             raise InputError(
                 f"member {name!r} is not a free name", where=file, remedy="rename it: one subfolder, named once"
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task
+from ganglion.training.evaluate.members import RESERVED
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -209,7 +211,7 @@ def checked(config: SftConfig) -> tuple[str, Path, Path]:
         raise InputError("no task given", remedy="add --task, e.g. --task exo_assist")
     get_task(config.task)
     _check_names("stages", [stage.name for stage in config.stages])
-    _check_names("variants", [variant.name for variant in config.variants])
+    _check_names("variants", [variant.name for variant in config.variants], RESERVED)
     runs = singles(config)
     for single in runs:
         if single.data is None:
@@ -325,8 +327,10 @@ def _check_validation(options: ValidationOptions) -> None:
         raise InputError("--validation.patience needs --validation.steps", remedy="say how often to validate")
 
 
-def _check_names(option: str, names: list[str]) -> None:
+def _check_names(option: str, names: list[str], reserved: Collection[str] = ()) -> None:
     for name in names:
+        if name in reserved:
+            raise InputError(f"--{option}: {name!r} has a meaning of its own in reports", remedy="rename it")
         if not name or not all(c.isalnum() or c in "-_" for c in name):
             raise InputError(f"--{option}: name {name!r}", remedy="use letters, digits, - and _")
     if len(set(names)) < len(names):

@@ -13,10 +13,11 @@ from ganglion.core.datafile import read_datafile
 from ganglion.core.paths import write_json
 from ganglion.core.tasks import get_task
 from ganglion.training.claim import RUN_FILE, claim
+from ganglion.training.evaluate.members import ENSEMBLE_FILE
 from ganglion.training.processes import is_main, join, main_first, process_count, wait_for_all
 from ganglion.training.sft.config import SftConfig, binding, checked, of_stage, of_variant, resolved, singles
 from ganglion.training.sft.publish import check_reachable, check_report, push
-from ganglion.training.sft.run_folder import ENSEMBLE_FILE, LEAVES, STAGES, finish_curriculum
+from ganglion.training.sft.run_folder import LEAVES, STAGES, finish_curriculum
 from ganglion.training.sft.single import Data, train_single
 
 

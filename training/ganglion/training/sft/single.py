@@ -49,7 +49,7 @@ def train_single(config: SftConfig, out: Path, data: Data) -> None:
             print(f"{out} holds this run, finished; --force trains it again")
     if (out / RUN_FILE).is_file():
         return
-    trainer, rows = _prepare(config, base, examples, held_out, out, identity["base_hash"])
+    trainer, rows = prepare(config, base, examples, held_out, out, identity["base_hash"])
     _train(trainer, config, out / CHECKPOINTS)
     if is_main():
         summary = _summary(config, trainer, rows, identity)
@@ -78,10 +78,22 @@ def _adapter_hash(folder: Path) -> str:
         ) from None
 
 
-def _prepare(
+def prepare(
     config: SftConfig, base: str, examples: Sequence[Example], held_out: Sequence[Example], out: Path, base_hash: str
 ) -> tuple[Any, Any]:
-    """Everything seeded, loaded and put together: a trainer at step 0, and the rows it learns from."""
+    """Everything seeded, loaded and put together.
+
+    Args:
+        config: checked, without stages and variants.
+        base: resolved.
+        examples: to learn from.
+        held_out: to validate on; may be empty.
+        out: the run's folder.
+        base_hash: of the base.
+
+    Returns:
+        A trainer at step 0, and the rows it learns from.
+    """
     import torch
     import transformers
 
