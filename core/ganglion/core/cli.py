@@ -49,6 +49,18 @@ COMMANDS: dict[str, Command] = {
         "write a synthetic data set for a task",
         "train",
     ),
+    "data import": Command(
+        "ganglion.training.data.importing:ImportConfig",
+        "ganglion.training.data.importing:run",
+        "bring data by others (bfcl, calvin) into the form of a task",
+        "train",
+    ),
+    "data stats": Command(
+        "ganglion.training.data.stats:StatsConfig",
+        "ganglion.training.data.stats:run",
+        "lengths, balance, duplicates and leakage of data files",
+        "train",
+    ),
     "data validate": Command(
         "ganglion.training.data.validate:ValidateConfig",
         "ganglion.training.data.validate:run",

@@ -1,1 +1,1 @@
-"""Data files: rendering synthetic ones, checking given ones."""
+"""Data files: making synthetic ones, importing others', checking and measuring given ones."""

@@ -1,0 +1,39 @@
+"""What it takes to make data for a task; ganglion.training.data.synth has the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganglion.core.errors import InputError
+
+DATA_FILE, OPTIONS_FILE = "data.json", "synth.json"
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How a task's data set comes about.
+
+    defaults  the options that this task has and another need not have
+    holds     what a data set consists of, beside DATA_FILE and OPTIONS_FILE
+    check     raises InputError where an option is out of range
+    write     (folder, count, seed, options): writes DATA_FILE and the rest into an empty folder
+    """
+
+    defaults: Options
+    holds: tuple[str, ...]
+    check: Callable[[Options], None]
+    write: Callable[[Path, int, int, Options], None]
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Check an option.
+
+    Raises:
+        InputError: the value is lower.
+    """
+    if value < least:
+        raise InputError(f"--{name} is {value}", remedy=f"give {least} or more")

@@ -1,0 +1,140 @@
+"""What a data file holds, counted: lengths, balance, rows that repeat, rows that another file has too."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganglion.core.bundle import sha256_file
+from ganglion.core.tasks import Example, Task, read_by_task
+
+_BINS = 10
+_SHOWN = 5  # rows named of each kind
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What makes two rows the same.
+
+    input   hash of all that is asked: images by content, and every turn
+    bare    the same without case, marks and doubled spaces
+    images  content hashes
+    answer  hash of the expected answer as the task reads it
+    """
+
+    input: str
+    bare: str
+    images: tuple[str, ...]
+    answer: str
+
+
+class KeyMaker:
+    """Keys of examples; each image file is hashed once."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._hashes: dict[Path, str] = {}
+
+    def __call__(self, example: Example) -> Keys:
+        """The keys of one example."""
+        images = tuple(self._image(path) for turn in example.turns for path in turn.images)
+        asked = [*images, *(part for turn in example.history for part in (turn.prompt, turn.answer)), example.prompt]
+        return Keys(
+            input=_hash(asked),
+            bare=_hash([bare(part) for part in asked]),
+            images=images,
+            answer=_hash([repr(read_by_task(self._task, example, example.answer))]),
+        )
+
+    def _image(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = sha256_file(path)
+        return self._hashes[path]
+
+
+def bare(text: str) -> str:
+    """Lower case, without marks, single spaces; marks between digits stay, as in 0.5."""
+    return " ".join(re.sub(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)", " ", text.lower()).split())
+
+
+def lengths(examples: Sequence[Example], measure: Callable[[str], int]) -> dict[str, Any]:
+    """Lengths of prompts and of answers, all turns of a row together, by what `measure` counts."""
+    prompts = [sum(measure(turn.prompt) for turn in example.turns) for example in examples]
+    answers = [sum(measure(turn.answer) for turn in example.turns) for example in examples]
+    return {"prompt": histogram(prompts), "answer": histogram(answers)}
+
+
+def histogram(values: Sequence[int]) -> dict[str, Any]:
+    """Least, median, mean, largest, and up to ten bins of equal width as [from, up to and without, count]."""
+    low, high = min(values), max(values)
+    width = -(-(high - low + 1) // _BINS)
+    counts = Counter((value - low) // width for value in values)
+    bins = [[low + k * width, low + (k + 1) * width, counts[k]] for k in range((high - low) // width + 1)]
+    ranked = sorted(values)
+    return {
+        "least": low,
+        "median": ranked[len(ranked) // 2],
+        "mean": sum(values) / len(values),
+        "largest": high,
+        "bins": bins,
+    }
+
+
+def balance(examples: Sequence[Example], task: Task) -> dict[str, dict[str, int]]:
+    """Rows by category where rows have one, else answers by each value that the schema enumerates."""
+    if all("category" in example.row for example in examples):
+        return {"category": _counted(str(example.row["category"]) for example in examples)}
+    properties: Mapping[str, Any] = (task.schema or {}).get("properties", {})
+    answers = [read_by_task(task, example, turn.answer) for example in examples for turn in example.turns]
+    return {
+        key: _counted(str(answer[key]) for answer in answers if answer and key in answer)
+        for key, rule in properties.items()
+        if "enum" in rule
+    }
+
+
+def _counted(values: Any) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def duplicates(keys: Sequence[Keys]) -> dict[str, Any]:
+    """Rows that ask what an earlier row asks: all of them, and those whose answer contradicts an earlier one."""
+    answers: dict[str, set[str]] = defaultdict(set)
+    repeated, contradicting = [], []
+    for row, key in enumerate(keys):
+        known = answers[key.input]
+        if known:
+            repeated.append(row)
+            if key.answer not in known:
+                contradicting.append(row)
+        known.add(key.answer)
+    return {"same_input": _found(repeated), "same_input_other_answer": _found(contradicting)}
+
+
+def leakage(keys: Sequence[Keys], other: Sequence[Keys]) -> dict[str, Any]:
+    """Rows that have in common with some row of another file: the input, the bare input, an image."""
+    found = {
+        "same_input": _shared([(key.input,) for key in keys], [(key.input,) for key in other]),
+        "same_input_but_for_case_and_marks": _shared([(key.bare,) for key in keys], [(key.bare,) for key in other]),
+    }
+    if any(key.images for key in keys):
+        found["same_image"] = _shared([key.images for key in keys], [key.images for key in other])
+    return {name: _found(rows) for name, rows in found.items()}
+
+
+def _shared(own: Sequence[tuple[Hashable, ...]], others: Sequence[tuple[Hashable, ...]]) -> list[int]:
+    there = {key for keys in others for key in keys}
+    return [row for row, keys in enumerate(own) if any(key in there for key in keys)]
+
+
+def _found(rows: Sequence[int]) -> dict[str, Any]:
+    return {"count": len(rows), "rows": list(rows[:_SHOWN])}
+
+
+def _hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
