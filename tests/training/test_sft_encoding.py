@@ -217,6 +217,7 @@ def test_packed_rows_have_the_loss_they_have_one_by_one(family: str) -> None:
     assert sorted(k for pack in packed.packs for k in pack) == list(range(7))
     pad = processor.tokenizer.pad_token_id
     batch = packed_batch([packed[k] for k in range(len(packed))], pad, positions=4)
+    assert batch.pop("rows") == 7
     with torch.no_grad():
         together = float(model(**batch).loss)
         alone = [float(model(**batch_of(processor, [rows[k]])).loss) for k in range(7)]

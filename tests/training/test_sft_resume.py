@@ -121,6 +121,7 @@ def test_what_a_finished_run_leaves(uninterrupted: Path, data: Path) -> None:
         "run.json",
         "config.yaml",
         "history.json",
+        "compute.json",
         "README.md",
         "started.json",
     }

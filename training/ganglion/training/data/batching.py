@@ -72,7 +72,8 @@ def packed_batch(packs: Sequence[Sequence[Encoded]], pad_token_id: int, position
         positions: kinds of position ids that the model takes: 1, or 4 for Qwen-VL (text, time, height, width).
 
     Returns:
-        input_ids, labels: (B, T) int64; position_ids: (B, T) or (4, B, T) int64; "use_cache": False.
+        input_ids, labels: (B, T) int64; position_ids: (B, T) or (4, B, T) int64; "use_cache": False; "rows": how many
+        rows these are, not for the model.
     """
     longest = max(sum(len(row.text) for row in pack) for pack in packs)
     ids = torch.full((len(packs), longest), pad_token_id, dtype=torch.long)
@@ -85,4 +86,4 @@ def packed_batch(packs: Sequence[Sequence[Encoded]], pad_token_id: int, position
             place[k, start:end] = torch.arange(end - start)
         place[k, end:] = torch.arange(longest - end)
     every = place.expand(positions, -1, -1) if positions > 1 else place
-    return {"input_ids": ids, "labels": labels, "position_ids": every, "use_cache": False}
+    return {"input_ids": ids, "labels": labels, "position_ids": every, "use_cache": False, "rows": sum(map(len, packs))}

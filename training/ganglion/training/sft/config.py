@@ -189,6 +189,10 @@ class SftConfig:
     """Optimizer steps between checkpoints."""
     logging_steps: int = 10
     """Optimizer steps between entries of the history."""
+    estimate: bool = False
+    """Say what memory and time the run would take, and do nothing else: no weights are loaded."""
+    estimate_on: str = "auto"
+    """For which device: auto (this machine), cpu, a100-40gb, h100, rtx-4090, rtx-3090 or jetson-agx-orin-64gb."""
     resume_from: str = "latest"
     """Where an interrupted run goes on: latest, or the name of one of its checkpoints, such as checkpoint-200."""
     report_to: str = "none"
@@ -254,7 +258,8 @@ def of_variant(config: SftConfig, variant: Variant) -> SftConfig:
 def resolved(config: SftConfig) -> dict[str, Any]:
     """The whole config as plain data, readable as a recipe again."""
     values: dict[str, Any] = _plain(asdict(config))
-    del values["force"]
+    for name in ("force", "estimate", "estimate_on"):
+        del values[name]
     return values
 
 

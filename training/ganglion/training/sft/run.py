@@ -22,7 +22,12 @@ from ganglion.training.sft.single import Data, train_single
 
 
 def run(config: SftConfig) -> None:
-    """Fine-tune as the config says and print where the adapter is."""
+    """Fine-tune as the config says and print where the adapter is; or print what that would take."""
+    if config.estimate:
+        from ganglion.training.sft.foresee import foresee
+
+        print("\n".join(foresee(config, config.out or Path("runs") / str(config.task))))
+        return
     out = train_sft(config)
     if is_main():
         print(f"{'ensemble' if config.variants else 'adapter'} in {out}")

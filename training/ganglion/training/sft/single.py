@@ -49,11 +49,13 @@ def train_single(config: SftConfig, out: Path, data: Data) -> None:
             print(f"{out} holds this run, finished; --force trains it again")
     if (out / RUN_FILE).is_file():
         return
+    from ganglion.training.sft.compute import compute_report
+
     trainer, rows = prepare(config, base, examples, held_out, out, identity["base_hash"])
     _train(trainer, config, out / CHECKPOINTS)
     if is_main():
         summary = _summary(config, trainer, rows, identity)
-        finish(out, config, trainer.model, trainer.state.log_history, summary)
+        finish(out, config, trainer.model, trainer.state.log_history, summary, compute_report(trainer.meter))
     wait_for_all()
 
 
@@ -101,6 +103,7 @@ def prepare(
     from ganglion.model.vlm import load_vlm
     from ganglion.training.data.batching import packed_batch, training_batch
     from ganglion.training.data.rows import EncodedRows, PackedRows
+    from ganglion.training.heap import map_large_blocks
     from ganglion.training.sft.adapter import add_adapter, continue_adapter
     from ganglion.training.sft.callbacks import Flow, Progress
     from ganglion.training.sft.hardware import chosen_dtype
@@ -109,6 +112,8 @@ def prepare(
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.gradient_checkpointing and not torch.cuda.is_available():
+        map_large_blocks()  # else it would save no memory
     dtype = chosen_dtype(config)
     processor = load_processor(base, config.max_pixels)
     longest = _longest(config, base)
@@ -181,6 +186,7 @@ def _train(trainer: Any, config: SftConfig, checkpoints: Path) -> None:
         else:  # interrupted after its last step; Trainer would take one more
             trainer._load_from_checkpoint(str(found))
             trainer.state = state
+            trainer.meter.restore(state)
     if config.validation.keep_best:
         best = best_step(trainer.state.log_history, config.validation)
         if best is not None and best != trainer.state.global_step:

@@ -11,6 +11,7 @@ from transformers import Trainer, TrainingArguments
 
 from ganglion.training.processes import is_main, process_count, wait_for_all, written_aside_by_all
 from ganglion.training.sft.checkpoints import checkpoint_path, keep_newest, seal
+from ganglion.training.sft.compute import ComputeMeter
 from ganglion.training.sft.config import SftConfig
 from ganglion.training.sft.order import LengthOrder
 from ganglion.training.sft.validation import PREFIX, Validation, best_step
@@ -30,13 +31,21 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
     ) -> None:
         self._config, self._lengths, self._validation = config, lengths, validation
         self._checkpoints: Path | None = None  # where Trainer is to write for the moment
+        self.meter = ComputeMeter()
         super().__init__(**options)
+        self.add_callback(self.meter)  # the last one: it counts what the others decided
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if not self._config.group_by_length:
             return super()._get_train_sampler(train_dataset)
         rows_per_step = self.args.train_batch_size * process_count() * self.args.gradient_accumulation_steps
         return LengthOrder(self._lengths, rows_per_step, self.args.seed)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass, counted."""
+        with self.meter.measuring(inputs, inputs.pop("rows", None)):
+            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Validate, log the scores and tell the callbacks."""

@@ -1,0 +1,113 @@
+"""An estimate in words, and what to change where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from ganglion.training.sft.estimate.estimate import Estimate, estimate
+from ganglion.training.sft.estimate.plan import Plan
+
+
+def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
+    """Lines for a terminal.
+
+    Args:
+        found: the estimate.
+        advice: from `remedy`, where it does not fit.
+    """
+    plan, device, parts = found.plan, found.device, found.activations
+    rows = [
+        ("frozen weights, quantized", found.weights.linears_quantized),
+        ("frozen weights, other layers", found.weights.linears),
+        ("embeddings and output head", found.weights.embeddings + found.weights.head),
+        ("norms, biases, patch embedding", found.weights.others),
+        ("adapter", found.adapter),
+        ("gradients", found.gradients),
+        ("optimizer", found.optimizer),
+        ("activations", parts.kept + parts.inputs),
+        ("logits or a layer's backward pass", max(parts.logits, parts.working)),
+        *([("file of the checkpoint, still mapped", found.file_pages)] if found.file_pages else []),
+        ("context and allocator" if device.is_gpu else "process without the model", found.overhead),
+        ("peak", found.total),
+    ]
+    width = max(len(name) for name, _ in rows)
+    verdict = "fits" if found.fits else "does not fit"
+    lines = [
+        f"{found.parameters / 1e6:,.1f} M parameters, {found.trainable / 1e6:,.2f} M trained; "
+        f"{plan.batch_size} x {found.tokens_per_row:,} tokens a pass, {found.image_tokens:,} of a row's from images",
+        *(f"{name:<{width}} {size / 2**30:9.2f} GiB" for name, size in rows),
+        f"{verdict} {device.name} ({device.memory_bytes / 2**30:.1f} GiB)",
+        f"{found.step_seconds:.2f} s per optimizer step: {found.step_flops:.3g} FLOP at {device.efficiency:.0%} of "
+        f"{device.flops / 1e12:,.3g} TFLOP/s ({'an assumption' if device.is_gpu else 'measured here'})",
+    ]
+    return [*lines, advice] if advice else lines
+
+
+def remedy(base: Any, found: Estimate) -> str | None:
+    """One line that says which options make a plan fit that does not; None where it fits.
+
+    Options are changed one after the other, those that change what is learned least first, until it fits.
+    """
+    if found.fits:
+        return None
+    plan, changed = found.plan, []
+    for option, step in _STEPS:
+        for better in step(plan):
+            plan = better
+            now = estimate(base, plan, found.device)
+            if now.fits:
+                changed.append(_shown(option, plan))
+                return f"fits with {', '.join(changed)}: {now.total / 2**30:.1f} GiB"
+        if plan != found.plan and (line := _shown(option, plan)) not in changed and _differs(option, plan, found.plan):
+            changed.append(line)
+    return f"does not fit with {', '.join(changed)} either: take a smaller base or another device"
+
+
+def _checkpointing(plan: Plan) -> Iterator[Plan]:
+    if not plan.gradient_checkpointing:
+        yield replace(plan, gradient_checkpointing=True)
+
+
+def _smaller_batch(plan: Plan) -> Iterator[Plan]:
+    """The same rows per optimizer step, fewer at once."""
+    size, rows = plan.batch_size, plan.batch_size * plan.accumulation
+    while size > 1:
+        size //= 2
+        yield replace(plan, batch_size=size, accumulation=-(-rows // size))
+
+
+def _nf4(plan: Plan) -> Iterator[Plan]:
+    if plan.quantization != "nf4":
+        yield replace(plan, quantization="nf4")
+
+
+def _eight_bit(plan: Plan) -> Iterator[Plan]:
+    if plan.optimizer == "adamw":
+        yield replace(plan, optimizer="adamw_8bit")
+
+
+def _fewer_pixels(plan: Plan) -> Iterator[Plan]:
+    pixels = min(plan.image_size[0] * plan.image_size[1], plan.max_pixels or 2**62)
+    while plan.images and pixels > 2 * 56 * 56:
+        pixels //= 2
+        yield replace(plan, max_pixels=pixels)
+
+
+_STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Plan]]], ...] = (
+    ("gradient_checkpointing", _checkpointing),
+    ("batch_size", _smaller_batch),
+    ("quantization", _nf4),
+    ("optimizer", _eight_bit),
+    ("max_pixels", _fewer_pixels),
+)
+
+
+def _differs(option: str, plan: Plan, before: Plan) -> bool:
+    return bool(getattr(plan, option) != getattr(before, option))
+
+
+def _shown(option: str, plan: Plan) -> str:
+    line = f"--{option} {str(getattr(plan, option)).lower()}"
+    return f"{line} --accumulation {plan.accumulation}" if option == "batch_size" else line
