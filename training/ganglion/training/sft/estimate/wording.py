@@ -9,6 +9,8 @@ from typing import Any
 from ganglion.training.sft.estimate.estimate import Estimate, estimate
 from ganglion.training.sft.estimate.plan import Plan
 
+_SMALL_BYTES = 4 * 2**30  # below this, parts are told in MiB
+
 
 def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
     """Lines for a terminal.
@@ -33,11 +35,12 @@ def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
         ("peak", found.total),
     ]
     width = max(len(name) for name, _ in rows)
+    unit, name_of_unit = (2**30, "GiB") if found.total > _SMALL_BYTES else (2**20, "MiB")
     verdict = "fits" if found.fits else "does not fit"
     lines = [
         f"{found.parameters / 1e6:,.1f} M parameters, {found.trainable / 1e6:,.2f} M trained; "
         f"{plan.batch_size} x {found.tokens_per_row:,} tokens a pass, {found.image_tokens:,} of a row's from images",
-        *(f"{name:<{width}} {size / 2**30:9.2f} GiB" for name, size in rows),
+        *(f"{name:<{width}} {size / unit:9.2f} {name_of_unit}" for name, size in rows),
         f"{verdict} {device.name} ({device.memory_bytes / 2**30:.1f} GiB)",
         f"{found.step_seconds:.2f} s per optimizer step: {found.step_flops:.3g} FLOP at {device.efficiency:.0%} of "
         f"{device.flops / 1e12:,.3g} TFLOP/s ({'an assumption' if device.is_gpu else 'measured here'})",
