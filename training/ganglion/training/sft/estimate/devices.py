@@ -12,7 +12,8 @@ from ganglion.core.errors import InputError
 # Share of the peak that LoRA training reaches. Not measured for the GPUs; PaLM (Chowdhery et al. 2022) reports 0.46 for
 # full pre-training, and quantized weights have to be unpacked in each pass.
 GPU_EFFICIENCY = 0.35
-# Of the CPU's own measured matrix throughput; measured, see benchmarks/estimate.py.
+# Of the CPU's own measured matrix throughput: 0.4 to 0.8 at 100 M weights, 0.2 to 0.6 at 2 M, on two busy cores
+# (benchmarks/estimate.py).
 CPU_EFFICIENCY = 0.5
 # What the driver's context and the libraries' kernels take before any tensor: 0.3-0.8 GB is what users report
 # (pytorch/pytorch issue 34323: 781 MB); taken high.

@@ -37,13 +37,14 @@ def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
     width = max(len(name) for name, _ in rows)
     unit, name_of_unit = (2**30, "GiB") if found.total > _SMALL_BYTES else (2**20, "MiB")
     verdict = "fits" if found.fits else "does not fit"
+    source = "an assumption" if device.is_gpu else "throughput measured here, the share assumed"
     lines = [
         f"{found.parameters / 1e6:,.1f} M parameters, {found.trainable / 1e6:,.2f} M trained; "
         f"{plan.batch_size} x {found.tokens_per_row:,} tokens a pass, {found.image_tokens:,} of a row's from images",
         *(f"{name:<{width}} {size / unit:9.2f} {name_of_unit}" for name, size in rows),
         f"{verdict} {device.name} ({device.memory_bytes / 2**30:.1f} GiB)",
         f"{found.step_seconds:.2f} s per optimizer step: {found.step_flops:.3g} FLOP at {device.efficiency:.0%} of "
-        f"{device.flops / 1e12:,.3g} TFLOP/s ({'an assumption' if device.is_gpu else 'measured here'})",
+        f"{device.flops / 1e12:,.3g} TFLOP/s ({source})",
     ]
     return [*lines, advice] if advice else lines
 
@@ -55,17 +56,17 @@ def remedy(base: Any, found: Estimate) -> str | None:
     """
     if found.fits:
         return None
-    plan, changed = found.plan, []
-    for option, step in _STEPS:
+    plan = found.plan
+    for step in _STEPS:
+        if (step is _eight_bit and not found.device.is_gpu) or (step is _fewer_pixels and not found.image_tokens):
+            continue
         for better in step(plan):
             plan = better
             now = estimate(base, plan, found.device)
             if now.fits:
-                changed.append(_shown(option, plan))
-                return f"fits with {', '.join(changed)}: {now.total / 2**30:.1f} GiB"
-        if plan != found.plan and (line := _shown(option, plan)) not in changed and _differs(option, plan, found.plan):
-            changed.append(line)
-    return f"does not fit with {', '.join(changed)} either: take a smaller base or another device"
+                return f"fits with {_changes(found.plan, plan)}: {now.total / 2**30:.1f} GiB"
+    changes = _changes(found.plan, plan)
+    return f"does not fit with {changes} either: take a smaller base or another device"
 
 
 def _checkpointing(plan: Plan) -> Iterator[Plan]:
@@ -98,19 +99,18 @@ def _fewer_pixels(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, max_pixels=pixels)
 
 
-_STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Plan]]], ...] = (
-    ("gradient_checkpointing", _checkpointing),
-    ("batch_size", _smaller_batch),
-    ("quantization", _nf4),
-    ("optimizer", _eight_bit),
-    ("max_pixels", _fewer_pixels),
+_STEPS: tuple[Callable[[Plan], Iterator[Plan]], ...] = (
+    _checkpointing,
+    _smaller_batch,
+    _nf4,
+    _eight_bit,
+    _fewer_pixels,
 )
+_OPTIONS = {"optimizer": "optim.name"}  # of `ganglion train sft`, where they are not called as the plan's
 
 
-def _differs(option: str, plan: Plan, before: Plan) -> bool:
-    return bool(getattr(plan, option) != getattr(before, option))
-
-
-def _shown(option: str, plan: Plan) -> str:
-    line = f"--{option} {str(getattr(plan, option)).lower()}"
-    return f"{line} --accumulation {plan.accumulation}" if option == "batch_size" else line
+def _changes(before: Plan, after: Plan) -> str:
+    """The options that differ, as they are given on the command line."""
+    names = ("gradient_checkpointing", "batch_size", "accumulation", "quantization", "optimizer", "max_pixels")
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return " ".join(f"--{_OPTIONS.get(name, name)} {str(getattr(after, name)).lower()}" for name in changed)
