@@ -89,7 +89,7 @@ def test_a_saved_processor_names_the_class_that_others_know(tmp_path):
 
 
 def test_another_kind_of_model_is_refused_in_one_line(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(InputError, match="gpt2") as caught:
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(InputError, match="llava") as caught:
         load_processor(tmp_path)
     assert "\n" not in str(caught.value)

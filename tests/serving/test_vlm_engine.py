@@ -9,7 +9,7 @@ from PIL import Image
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError, GanglionError, InputError
-from ganglion.core.tasks import EXO_ASSIST, Example, read_answer, write_answer
+from ganglion.core.tasks import EXO_ASSIST, Example, ExoDialogue, Turn, read_answer, write_answer
 from ganglion.core.tasks.exo_assist import FEEDBACK, TERRAINS, expected_answer
 from ganglion.serving.vlm.answer import answer_examples
 from ganglion.serving.vlm.engine import VlmEngine
@@ -131,6 +131,55 @@ def test_examples_are_answered_in_order(engine, tmp_path):
         for e in reversed(examples)
     ]
     assert answers == alone[::-1]
+
+
+@pytest.mark.parametrize("images", [0, 1])
+def test_an_answer_within_a_dialogue_equals_the_librarys(engine, vlm_base, images):
+    model, processor = vlm_base
+    first, second, last = pictures(1, seed=1), pictures(1, seed=2), pictures(images, seed=3)
+    history = [Turn(first, "What is this?", "flat"), Turn((), "And?", "still"), Turn(second, "Now?", "steps")]
+    messages = []
+    for shown, prompt, answer in [*((t.images, t.prompt, t.answer) for t in history), (last, "What lies ahead?", "")]:
+        content = [*({"type": "image"} for _ in shown), {"type": "text", "text": prompt}]
+        messages += [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    chat = processor.apply_chat_template(messages[:-1], add_generation_prompt=True)
+    inputs = processor(text=[chat], images=[*first, *second, *last], return_tensors="pt")
+    model.model.rope_deltas = None
+    length = inputs["input_ids"].shape[1]
+    tokens = model.generate(**inputs, max_new_tokens=24, do_sample=False)[0, length:].tolist()
+    answer = engine.generate(last, "What lies ahead?", max_new_tokens=24, history=history)
+    assert list(answer.tokens) == [token for token in tokens if token not in engine.part.eos_token_ids]
+    alone = engine.generate(last, "What lies ahead?", max_new_tokens=24)
+    assert answer.tokens != alone.tokens
+    assert "".join(engine.stream(last, "What lies ahead?", max_new_tokens=24, history=history)) == answer.text
+
+
+def test_examples_are_answered_with_their_history(engine, tmp_path):
+    image = tmp_path / "0.png"
+    pictures(1)[0].save(image)
+    example = Example((), "And now?", "", {}, (Turn((image,), "case 0", '{"task": "flat"}'),))
+    length = EXO_ASSIST.max_new_tokens
+    want = engine.generate(
+        [], "And now?", schema=EXO_ASSIST.schema, max_new_tokens=length, history=example.history
+    ).text
+    assert answer_examples(engine, EXO_ASSIST, [example], progress=False) == [want]
+
+
+def test_a_running_dialogue_is_served_with_pictures_in_memory(engine):
+    """The weights are random, so the level goes anywhere that the schema lets it: never out of the limits."""
+    dialogue = ExoDialogue(10, exchanges_kept=2)
+    for said, shown in (("ow", pictures(1, 5)), ("more", []), ("less", pictures(1, 6)), ("", [])):
+        question = dialogue.ask(said, shown)
+        text = engine.generate(
+            question.images,
+            question.prompt,
+            schema=EXO_ASSIST.schema,
+            max_new_tokens=60,
+            history=question.history,
+        ).text
+        outcome = dialogue.take(text)
+        assert outcome.answer is not None and 0 <= outcome.level <= 20
+    assert len(dialogue.history) == 2
 
 
 def test_timings_cover_the_whole_answer(engine):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ganglion.core.errors import BundleError, GanglionError, InputError
-from ganglion.serving.vlm.chat import ChatTemplate
+from ganglion.serving.vlm.chat import ChatTemplate, Said
 from ganglion.serving.vlm.preprocess import ImagePreprocessor
 from ganglion.serving.vlm.prompt import PromptEncoder
 
@@ -74,6 +74,76 @@ def test_the_published_template_renders_as_in_the_library(images, text):
         [[{"role": "user", "content": content}]], chat_template=QWEN_TEMPLATE, add_generation_prompt=True
     )
     assert ChatTemplate(QWEN_TEMPLATE).render(text, images) == want
+
+
+DIALOGUE = [
+    Said(2, 'said: "ouch"', '{"task": "flat"}'),
+    Said(0, "and now?", ""),
+    Said(1, "日本語 {{ 7 }}", " two\nlines "),
+]
+
+
+def messages(history, text, images):
+    """A dialogue as the library takes it, every content as a list."""
+    turns = []
+    for said in [*history, Said(images, text, None)]:
+        shown = [{"type": "image"}] * said.images
+        turns.append({"role": "user", "content": [*shown, {"type": "text", "text": said.text}]})
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": said.answer}]})
+    return turns[:-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [0, 1])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_tokens_and_positions_of_a_dialogue_equal_the_librarys(reference, length, images):
+    from ganglion.export.parity import fresh_cases, position_ids
+
+    model, processor, encoder, preprocess = reference
+    history = DIALOGUE[:length]
+    shown = [case[0] for case, _ in fresh_cases(sum(said.images for said in history) + images, seed=length)]
+    chat = processor.apply_chat_template(messages(history, TEXTS[0], images), add_generation_prompt=True)
+    want = dict(processor(text=[chat], images=shown, return_tensors="pt"))
+    ids, positions = encoder.encode(TEXTS[0], preprocess(shown)[1], history)
+    assert np.array_equal(ids, want["input_ids"].numpy())
+    assert np.array_equal(positions, position_ids(model, want).numpy())
+
+
+@pytest.mark.slow
+def test_a_served_dialogue_is_what_training_and_evaluation_show(reference, tmp_path):
+    from ganglion.core.cli import main
+    from ganglion.core.datafile import read_datafile
+    from ganglion.core.tasks import EXO_ASSIST
+    from ganglion.training.data.encoding import encode
+    from ganglion.training.data.images import ImageEncoder
+
+    _, processor, encoder, preprocess = reference
+    options = ["--out", str(tmp_path / "d"), "--count", "6", "--turns_max", "4", "--size", "56", "--workers", "1"]
+    assert main(["data", "synth", "exo_assist", *options]) == 0
+    examples = [case for e in read_datafile(tmp_path / "d/data.json", EXO_ASSIST) for case in e.unrolled()]
+    assert len(examples) > 10
+    for example in examples:
+        trained = encode(processor, example, ImageEncoder(processor), with_answer=False).text.ids.numpy()
+        grid = preprocess([path for turn in example.turns for path in turn.images])[1]
+        history = [Said(len(turn.images), turn.prompt, turn.answer) for turn in example.history]
+        assert np.array_equal(encoder.encode(example.prompt, grid, history)[0][0], trained)
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_a_dialogue_in_the_published_template_renders_as_in_the_library(images):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    (want,), _ = render_jinja_template(
+        [messages(DIALOGUE, TEXTS[1], images)], chat_template=QWEN_TEMPLATE, add_generation_prompt=True
+    )
+    assert ChatTemplate(QWEN_TEMPLATE).render(TEXTS[1], images, DIALOGUE) == want
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", [Said(0, "<|image_pad|>", "x"), Said(0, "x", "<|image_pad|>")])
+def test_a_placeholder_inside_an_earlier_turn_is_refused(reference, said):
+    with pytest.raises(InputError, match="1 image placeholders for 0 images"):
+        reference[2].encode("look", np.zeros((0, 3), np.int64), [said])
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_a_run_interrupted_after_its_last_step_takes_no_further_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ganglion.training.sft.run.finish", interrupted)
+        patch.setattr("ganglion.training.sft.single.finish", interrupted)
         assert main(command(data, tmp_path / "run")) == 1
     assert main(command(data, tmp_path / "run")) == 0
     for name in ("adapter_model.safetensors", "history.json", "run.json"):
@@ -121,6 +121,7 @@ def test_what_a_finished_run_leaves(uninterrupted: Path, data: Path) -> None:
         "run.json",
         "config.yaml",
         "history.json",
+        "compute.json",
         "README.md",
         "started.json",
     }

@@ -13,6 +13,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from ganglion.core.errors import GanglionError, InputError, MissingExtra
@@ -179,6 +181,7 @@ def _parse(name: str, command: Command, args: list[str]) -> Any:
     """The config from options and recipe; None when help was printed."""
     from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]  # ActionConfigFile is public but not in __all__
 
+    _check_recipes(args)
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config_class = _load(command.config)
     parser = ArgumentParser(prog=f"ganglion {name}", description=command.summary, exit_on_error=False)
@@ -196,6 +199,23 @@ def _parse(name: str, command: Command, args: list[str]) -> Any:
     values = parser.instantiate(parsed)
     values.pop("config", None)
     return config_class(**vars(values))
+
+
+def _check_recipes(args: Sequence[str]) -> None:
+    """Name a recipe that can't be read by its file; the parser would speak of its text only."""
+    import yaml
+
+    following = [after for before, after in pairwise(args) if before == "--config"]
+    for name in (*following, *(arg.removeprefix("--config=") for arg in args if arg.startswith("--config="))):
+        try:
+            found = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"can't be read ({error.strerror})", where=name, remedy="correct --config") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"is not YAML ({reason:.160})", where=name, remedy="correct it") from None
+        if not isinstance(found, dict):
+            raise InputError(f"holds {type(found).__name__}, not options", where=name, remedy="write KEY: VALUE lines")
 
 
 def _spell_out(config_class: type, args: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The image-and-text processor of a Qwen-VL checkpoint, without its video part.
+"""The image-and-text processor of a Qwen-VL checkpoint, without its video part; for a language model, its tokenizer.
 
 Transformers' own AutoProcessor also builds a video processor, which needs torchvision; nothing here uses video, so the
 checkpoint's processor class is taken without it. Images are preprocessed with PIL on every machine, so training and
@@ -8,6 +8,7 @@ serving see the same pixels whether torchvision is installed or not.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,30 @@ PROCESSORS = {
     "qwen2_5_vl": "Qwen2_5_VLProcessor",
     "qwen3_vl": "Qwen3VLProcessor",
 }
+# For a language model that was never taught to chat, such as CodeLlama-7b-Python: the form of Alpaca's prompts.
+_PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}### Instruction:\n{{ message['content'] }}\n\n### Response:\n"
+    "{% else %}{{ message['content'] }}{{ eos_token }}\n\n{% endif %}{% endfor %}"
+)
+
+
+class TextProcessor:
+    """A language model's tokenizer in the place of a processor; it takes no images."""
+
+    image_token: str | None = None
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        if tokenizer.pad_token is None:  # padding is masked, so any token will do
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.bos_token is None:
+            tokenizer.init_kwargs["bos_token"] = ""
+
+    def apply_chat_template(self, messages: Sequence[dict[str, Any]], **options: Any) -> Any:
+        """As a processor's; with a plain template where the checkpoint has none."""
+        template = self.tokenizer.chat_template or _PLAIN_TEMPLATE
+        return self.tokenizer.apply_chat_template(messages, chat_template=template, **options)
 
 
 def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
@@ -27,20 +52,27 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
         path: a resolved base (ganglion.model.checkpoint.resolve_base).
         max_pixels: upper limit of pixels per image after resizing; None keeps the checkpoint's own.
 
+    Returns:
+        transformers' processor of a Qwen-VL family, or a TextProcessor (`image_token` None) for a language model.
+
     Raises:
-        InputError: not a checkpoint of a known family, or max_pixels below one merged patch.
+        InputError: the checkpoint's files can't be used, or max_pixels is below one merged patch.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoTokenizer
 
     try:
-        family = AutoConfig.from_pretrained(path).model_type
-        if family not in PROCESSORS:
-            raise ValueError(f"model type {family!r} is none of {sorted(PROCESSORS)}")
-        processor = image_only(family).from_pretrained(path, backend="pil")
+        config = AutoConfig.from_pretrained(path)
+        if config.model_type not in PROCESSORS:
+            if hasattr(config, "vision_config"):
+                raise ValueError(f"model type {config.model_type!r} is none of {sorted(PROCESSORS)}")
+            return TextProcessor(AutoTokenizer.from_pretrained(path))
+        processor = image_only(config.model_type).from_pretrained(path, backend="pil")
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise InputError(
-            f"no usable processor: {reason:.160}", where=path, remedy="give a Qwen-VL checkpoint"
+            f"no usable processor: {reason:.160}",
+            where=path,
+            remedy="give a Qwen-VL checkpoint or a causal language model",
         ) from error
     if max_pixels is not None:
         _limit(processor.image_processor, max_pixels)

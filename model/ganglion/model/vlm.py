@@ -1,4 +1,7 @@
-"""Loading a vision-language model, in full precision or in 4 bits for QLoRA, on whatever hardware there is."""
+"""Loading a vision-language model, or a causal language model for text-only tasks, on whatever hardware there is.
+
+Weights come in full precision, in 4 bits for QLoRA, or in 8 bits.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.model.checkpoint import base_hash, resolve_base
+from ganglion.model.processor import PROCESSORS
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +31,12 @@ def load_vlm(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> Any:
-    """Load an image-text-to-text model in eval mode, ready for an adapter, for merging or for generation.
+    """Load a Qwen-VL or a causal language model in eval mode, ready for an adapter, for merging or for generation.
 
     Args:
         path: a resolved base (`resolve_base`): folder or hub name.
-        quantization: None, or "nf4" for bitsandbytes NF4 with double quantization (every Linear but the output head).
+        quantization: None; "nf4" for bitsandbytes NF4 with double quantization, or "int8" for LLM.int8 (Dettmers et al.
+            2022), both of every Linear but the output head.
         dtype: of weights and activations, or of the computation where weights are in 4 bits; None chooses by hardware.
         device: None takes the GPU if there is one, else the CPU.
 
@@ -40,23 +45,25 @@ def load_vlm(
         GanglionError: the model doesn't fit into memory.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, BitsAndBytesConfig
 
-    if quantization not in (None, "nf4"):
-        raise InputError(f"unknown quantization {quantization!r}", remedy='use "nf4" or None')
+    if quantization not in (None, "nf4", "int8"):
+        raise InputError(f"unknown quantization {quantization!r}", remedy='use "nf4", "int8" or None')
     target = torch.device(device) if device is not None else preferred_device()
     try:
         config = AutoConfig.from_pretrained(path)
         dtype = dtype or preferred_dtype(config, target)
         options: dict[str, Any] = {"dtype": dtype, "device_map": {"": target}}
         if quantization:
-            options["quantization_config"] = nf4_config(dtype)
-        model = AutoModelForImageTextToText.from_pretrained(path, **options)
+            nf4 = quantization == "nf4"
+            options["quantization_config"] = nf4_config(dtype) if nf4 else BitsAndBytesConfig(load_in_8bit=True)
+        auto = AutoModelForImageTextToText if config.model_type in PROCESSORS else AutoModelForCausalLM
+        model = auto.from_pretrained(path, **options)
     except torch.OutOfMemoryError as error:
         raise GanglionError("the model doesn't fit into GPU memory", where=path, remedy='use "nf4"') from error
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        raise InputError(f"can't be loaded: {reason:.200}", where=path, remedy="give a Qwen-VL checkpoint") from error
+        raise InputError(f"can't be loaded: {reason:.200}", where=path, remedy="give a usable checkpoint") from error
     if getattr(model, "is_loaded_in_4bit", False):
         guard_nf4(model)
     return model.eval()

@@ -1,7 +1,9 @@
 """The task registry: what a model can be asked, as data."""
 
 from ganglion.core.tasks.answers import read_answer, write_answer
+from ganglion.core.tasks.dialogues import by_row, dialogues_in
 from ganglion.core.tasks.exo_assist import EXO_ASSIST
+from ganglion.core.tasks.exo_dialogue import ExoDialogue
 from ganglion.core.tasks.registry import get_task, register_task, task_names
 from ganglion.core.tasks.robot_code import ROBOT_CODE
 from ganglion.core.tasks.task import Example, RowError, Task, Turn
@@ -11,9 +13,12 @@ __all__ = [
     "EXO_ASSIST",
     "ROBOT_CODE",
     "Example",
+    "ExoDialogue",
     "RowError",
     "Task",
     "Turn",
+    "by_row",
+    "dialogues_in",
     "get_task",
     "read_answer",
     "read_by_task",

@@ -19,7 +19,7 @@ def read_answer(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """The answer in `text`, or None where it is not JSON or not what the schema asks for."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets a thousand deep
         return None
     return answer if _validator(json.dumps(schema)).is_valid(answer) else None
 

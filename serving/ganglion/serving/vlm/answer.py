@@ -1,4 +1,4 @@
-"""Answering a task's examples with a served VLM, as they would be asked one by one."""
+"""Answering a task's examples with a served VLM, as they would be asked one by one, each with its earlier turns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ def answer_examples(
     Args:
         engine: the VLM to ask.
         task: gives the schema and the length of answers.
-        examples: images and prompts.
+        examples: images and prompts, and their history with the answers that it holds.
         constrained: decode within the task's schema.
         progress: show a bar where standard error is a terminal.
     """
     schema = task.schema if constrained else None
     bar = tqdm(examples, desc=task.name, unit="answer", disable=None if progress else True)
     return [
-        engine.generate(example.images, example.prompt, schema=schema, max_new_tokens=task.max_new_tokens).text
+        engine.generate(
+            example.images,
+            example.prompt,
+            schema=schema,
+            max_new_tokens=task.max_new_tokens,
+            history=example.history,
+        ).text
         for example in bar
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -11,6 +13,15 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ganglion.core.errors import GanglionError
+
+
+@dataclass(frozen=True)
+class Said:
+    """An earlier exchange as the template sees it: text after `images` images, and the answer to it."""
+
+    images: int
+    text: str
+    answer: str
 
 
 class ChatTemplate:
@@ -33,17 +44,30 @@ class ChatTemplate:
         except TemplateError as error:
             raise GanglionError(f"chat template does not compile ({error})", remedy="export again") from None
 
-    def render(self, text: str, images: int = 0) -> str:
+    def render(self, text: str, images: int = 0, history: Sequence[Said] = ()) -> str:
         """The prompt for one user turn: its images, then its text; one placeholder stands for each image.
 
+        Args:
+            text: the turn's text.
+            images: how many images go before it.
+            history: the exchanges before this turn, first one first.
+
         Raises:
-            GanglionError: the template refuses the turn.
+            GanglionError: the template refuses a turn.
         """
-        content = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]
+        messages: list[dict[str, Any]] = []
+        for said in history:
+            messages += [_user(said.images, said.text), {"role": "assistant", "content": said.answer}]
         try:
-            return self._template.render(messages=[{"role": "user", "content": content}], add_generation_prompt=True)
+            return self._template.render(messages=[*messages, _user(images, text)], add_generation_prompt=True)
         except TemplateError as error:
             raise GanglionError(f"chat template refused the prompt ({error})", remedy="export again") from None
+
+
+def _user(images: int, text: str) -> dict[str, Any]:
+    if not images:
+        return {"role": "user", "content": text}  # templates of models without images know nothing else
+    return {"role": "user", "content": [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]}
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:

@@ -2,6 +2,8 @@
 
     engine = VlmEngine.open(open_bundle(path))
     answer = engine.generate([jpeg], "Assess the terrain.", schema=task.schema, max_new_tokens=task.max_new_tokens)
+    earlier = [Exchange((jpeg,), "Assess the terrain.", answer.text)]
+    answer = engine.generate([], "And now?", history=earlier, max_new_tokens=60)
 
 One engine serves any number of threads: everything that belongs to one answer lives in the call.
 """
@@ -12,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ import numpy.typing as npt
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError, InputError
 from ganglion.core.manifest import VlmPart
+from ganglion.serving.vlm.chat import Said
 from ganglion.serving.vlm.decoder import Decoder, DecoderState
 from ganglion.serving.vlm.grammar import GrammarCompiler
 from ganglion.serving.vlm.preprocess import ImageLike, ImagePreprocessor
@@ -46,6 +49,22 @@ class VlmAnswer:
     complete: bool
     calls: int
     timings_ms: Mapping[str, float]
+
+
+class EarlierTurn(Protocol):
+    """An exchange that came before: a `core.tasks.Turn`, an `Exchange` of `ExoDialogue`, or anything like them."""
+
+    @property
+    def images(self) -> Sequence[ImageLike]:
+        """Shown before the text, in order."""
+
+    @property
+    def prompt(self) -> str:
+        """The user's turn, without placeholders."""
+
+    @property
+    def answer(self) -> str:
+        """What was answered, as it was written."""
 
 
 class VlmEngine:
@@ -84,6 +103,7 @@ class VlmEngine:
         *,
         max_new_tokens: int,
         schema: Mapping[str, Any] | None = None,
+        history: Sequence[EarlierTurn] = (),
     ) -> VlmAnswer:
         """Answer greedily.
 
@@ -92,12 +112,13 @@ class VlmEngine:
             prompt: the user's turn, without placeholders.
             max_new_tokens: at most so many, plus what a constrained answer needs to end validly.
             schema: JSON schema the answer must satisfy; None for free text.
+            history: the turns of the dialogue before this one, first one first; their images are read again.
 
         Raises:
             InputError: an image can't be decoded, the prompt is too long, or the schema has no grammar.
         """
         run = _Run(self, schema, max_new_tokens)
-        for _ in run.tokens(images, prompt):
+        for _ in run.tokens(images, prompt, history):
             pass
         return run.answer()
 
@@ -108,10 +129,11 @@ class VlmEngine:
         *,
         max_new_tokens: int,
         schema: Mapping[str, Any] | None = None,
+        history: Sequence[EarlierTurn] = (),
     ) -> Iterator[str]:
         """As `generate`, but give the text piece by piece as it is written."""
         run, given = _Run(self, schema, max_new_tokens), 0
-        for _ in run.tokens(images, prompt):
+        for _ in run.tokens(images, prompt, history):
             text = run.text()
             if not text.endswith("\N{REPLACEMENT CHARACTER}"):
                 yield text[given:]
@@ -133,9 +155,11 @@ class _Run:
         self._complete = False
         self._marks = [time.perf_counter()]
 
-    def tokens(self, images: Sequence[ImageLike], prompt: str) -> Iterator[list[int]]:
+    def tokens(
+        self, images: Sequence[ImageLike], prompt: str, history: Sequence[EarlierTurn] = ()
+    ) -> Iterator[list[int]]:
         """Read the prompt, then give tokens as they come: one that was chosen, or some that were forced."""
-        logits = self._read_prompt(images, prompt)
+        logits = self._read_prompt(images, prompt, history)
         while True:
             step = self._next(logits)
             if step:
@@ -157,12 +181,16 @@ class _Run:
         spans["total"] = sum(spans.values())
         return VlmAnswer(self.text(), tuple(self._tokens), self._complete, self._state.calls, spans)
 
-    def _read_prompt(self, images: Sequence[ImageLike], prompt: str) -> npt.NDArray[np.float32]:
+    def _read_prompt(
+        self, images: Sequence[ImageLike], prompt: str, history: Sequence[EarlierTurn]
+    ) -> npt.NDArray[np.float32]:
         engine = self._engine
+        said = [Said(len(turn.images), turn.prompt, turn.answer) for turn in history]
+        images = [*(image for turn in history for image in turn.images), *images]
         features, grid = None, np.zeros((0, 3), np.int64)
         if images:
             pixel_values, grid = engine._preprocess(images)
-        ids, positions = engine._prompts.encode(prompt, grid)
+        ids, positions = engine._prompts.encode(prompt, grid, said)
         room = engine.part.context_tokens - ids.shape[1]
         if room < 1:
             raise InputError(

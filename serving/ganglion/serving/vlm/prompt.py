@@ -1,7 +1,8 @@
-"""A user's turn as tokens and positions: chat template, tokenizer, and as many image tokens as the images need."""
+"""A dialogue as tokens and positions: chat template, tokenizer, and as many image tokens as the images need."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from ganglion.core.errors import BundleError, InputError
-from ganglion.serving.vlm.chat import ChatTemplate
+from ganglion.serving.vlm.chat import ChatTemplate, Said
 from ganglion.serving.vlm.positions import rope_positions
 
 
@@ -37,14 +38,20 @@ class PromptEncoder:
         self._image_token_id, self._merge_size = image_token_id, merge_size
 
     def encode(
-        self, text: str, image_grid_thw: npt.NDArray[np.int64]
+        self, text: str, image_grid_thw: npt.NDArray[np.int64], history: Sequence[Said] = ()
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """input_ids (1, T) and position_ids (3, 1, T), int64, for a text after the images of a (I, 3) grid.
 
+        Args:
+            text: the user's turn.
+            image_grid_thw: of all images, those of the history first; those it leaves over belong to this turn.
+            history: the exchanges before this turn, first one first.
+
         Raises:
-            InputError: the text itself holds an image placeholder.
+            InputError: a text itself holds an image placeholder.
         """
-        ids = np.array(self.tokenizer.encode(self._chat.render(text, len(image_grid_thw))).ids, np.int64)
+        images = len(image_grid_thw) - sum(said.images for said in history)
+        ids = np.array(self.tokenizer.encode(self._chat.render(text, images, history)).ids, np.int64)
         is_image = ids == self._image_token_id
         if is_image.sum() != len(image_grid_thw):
             raise InputError(

@@ -1,179 +1,136 @@
-"""From an Example to tensors: the checkpoint's own chat template around the prompt, then the answer.
+"""From an Example to token ids: the checkpoint's own chat template around every turn's prompt, then its answer.
 
-Labels exist by construction: a row is prompt tokens followed by answer tokens, and only the latter are labeled. The
-same encoding without an answer is what evaluation generates from, so both see the same prompt.
+What is learned from is known by construction: prompt and answer are tokenized apart, and only answers are labeled, all
+those of a dialogue. The same encoding without the last answer is what evaluation generates from, so both see the same
+prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.core.tasks import Example
+from ganglion.core.tasks import Example, Turn
+from ganglion.training.data.images import EncodedImage, ImageEncoder
 
-END_OF_TURN = "<|im_end|>"
+_END_OF_TURN = "<|im_end|>"
 UNLABELED = -100
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """One image as the vision tower takes it.
+class EncodedText:
+    """The tokens of one row.
 
-    pixel_values    (patches, patch values) float16: pixels have 8 bits
-    image_grid_thw  (3,) int64, patches along time, height, width
+    ids          (T,) int32, image placeholders expanded
+    answers      (start, end) of each answer in it, the end of turn included; empty where there is nothing to learn
+    image_token  id of a placeholder; None for a model that sees no images
     """
 
-    pixel_values: torch.Tensor
-    image_grid_thw: torch.Tensor
+    ids: torch.Tensor
+    answers: tuple[tuple[int, int], ...]
+    image_token: int | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(T,) int64: answer tokens, UNLABELED elsewhere."""
+        labels = torch.full((len(self.ids),), UNLABELED)
+        for start, end in self.answers:
+            labels[start:end] = self.ids[start:end]
+        return labels
+
+    @property
+    def token_types(self) -> torch.Tensor:
+        """(T,) int64: 1 on image tokens; Qwen-VL models build their 3-D positions from it."""
+        return (self.ids == (-1 if self.image_token is None else self.image_token)).long()
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One row.
+    """One row: its tokens, and its images in the order of their placeholders."""
 
-    prompt_ids   (P,) int64, image placeholders expanded
-    answer_ids   (A,) int64, the end of turn included; empty where there is nothing to learn
-    token_types  (P,) int64, 1 on image tokens; the models build their 3-D positions from it
-    images       in the order of their placeholders
-    """
-
-    prompt_ids: torch.Tensor
-    answer_ids: torch.Tensor
-    token_types: torch.Tensor
-    images: tuple[EncodedImage, ...]
+    text: EncodedText
+    images: tuple[EncodedImage, ...] = ()
 
 
-class ImageEncoder:
-    """Image files to patches; each file is read once and kept, as long as all fit into `memory_bytes`."""
-
-    def __init__(self, processor: Any, memory_bytes: int = 0) -> None:
-        self._processor, self._left = processor.image_processor, memory_bytes
-        self._kept: dict[Path, EncodedImage] = {}
-
-    def __call__(self, path: Path) -> EncodedImage:
-        """The image in that file."""
-        if path in self._kept:
-            return self._kept[path]
-        with Image.open(path) as image:
-            made = self._processor(images=[image.convert("RGB")], return_tensors="pt")
-        encoded = EncodedImage(made["pixel_values"].half(), made["image_grid_thw"][0])
-        if (left := self._left - encoded.pixel_values.nbytes) >= 0:
-            self._kept[path], self._left = encoded, left
-        return encoded
-
-
-def encode(processor: Any, example: Example, read_image: ImageEncoder, *, with_answer: bool) -> Encoded:
+def encode(processor: Any, example: Example, read_image: ImageEncoder | None, *, with_answer: bool) -> Encoded:
     """Encode one example.
 
     Args:
         processor: from ganglion.model.processor.load_processor.
         example: its images are read from disk by `read_image`.
-        read_image: an encoder with the same processor.
-        with_answer: append the expected answer, to learn from.
+        read_image: an encoder with the same processor; None for a model that sees no images.
+        with_answer: append the expected answer of the last turn, to learn from.
 
     Raises:
-        InputError: the prompt holds the placeholder of an image.
+        InputError: as `encode_text`.
     """
-    images = tuple(read_image(path) for path in example.images)
-    content = [*({"type": "image"} for _ in images), {"type": "text", "text": example.prompt}]
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    between = text.split(processor.image_token)
-    if len(between) != len(images) + 1:
-        raise InputError(f"a prompt holds {processor.image_token}", remedy="take it out of the data")
-    patches = processor.image_processor.merge_size**2  # per token
-    pads = [processor.image_token * (int(image.image_grid_thw.prod()) // patches) for image in images]
-    text = "".join(part for pair in zip(between, [*pads, ""], strict=True) for part in pair)
-    answer = processor.tokenizer(example.answer + END_OF_TURN, add_special_tokens=False)["input_ids"]
-    prompt_ids = torch.tensor(processor.tokenizer(text)["input_ids"])
-    return Encoded(
-        prompt_ids=prompt_ids,
-        answer_ids=torch.tensor(answer if with_answer else [], dtype=torch.long),
-        token_types=(prompt_ids == processor.image_token_id).long(),
-        images=images,
-    )
+    text = encode_text(processor, example, read_image, with_answer=with_answer)
+    paths = [path for turn in example.turns for path in turn.images]
+    return Encoded(text, tuple(read_image(path) for path in paths) if read_image else ())
 
 
-def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[str, torch.Tensor]:
-    """A batch of B rows padded to the longest, T tokens.
+def encode_text(processor: Any, example: Example, read_image: ImageEncoder | None, *, with_answer: bool) -> EncodedText:
+    """The tokens of one example; of its images only the sizes are read.
 
-    Args:
-        rows: at least one.
-        pad_token_id: fills the rest; masked and never labeled.
-        side: "left" so that all rows end together, as generation needs it, or "right".
-
-    Returns:
-        input_ids, attention_mask, mm_token_type_ids, labels: (B, T) int64; and where any row has an image,
-        pixel_values: (patches of all, values) float32; image_grid_thw: (images of all, 3) int64.
+    Raises:
+        InputError: the text holds a placeholder for images, the model sees no images, or its chat template writes
+            earlier turns in another way than the last one, so that a dialogue can't be learned from.
     """
-    longest = max(len(row.prompt_ids) + len(row.answer_ids) for row in rows)
-
-    def padded(parts: list[torch.Tensor], fill: int) -> torch.Tensor:
-        whole = torch.full((len(rows), longest), fill, dtype=torch.long)
-        for line, part in zip(whole, parts, strict=True):
-            start = longest - len(part) if side == "left" else 0
-            line[start : start + len(part)] = part
-        return whole
-
-    ids = [torch.cat([row.prompt_ids, row.answer_ids]) for row in rows]
-    pixels = {}
-    if images := [image for row in rows for image in row.images]:
-        pixels["pixel_values"] = torch.cat([image.pixel_values for image in images]).float()
-        pixels["image_grid_thw"] = torch.stack([image.image_grid_thw for image in images])
-    return {
-        "input_ids": padded(ids, pad_token_id),
-        "attention_mask": padded([torch.ones_like(i) for i in ids], 0),
-        "mm_token_type_ids": padded(
-            [torch.cat([row.token_types, torch.zeros_like(row.answer_ids)]) for row in rows], 0
-        ),
-        "labels": padded(
-            [torch.cat([torch.full_like(row.prompt_ids, UNLABELED), row.answer_ids]) for row in rows], UNLABELED
-        ),
-        **pixels,
-    }
+    ids: list[int] = []
+    answers: list[tuple[int, int]] = []
+    placeholder = processor.image_token
+    sizes = iter([read_image.tokens(path) for turn in example.turns for path in turn.images] if read_image else [])
+    for segment, is_answer in _segments(processor, example, with_answer):
+        head, *rest = segment.split(placeholder) if placeholder else [segment]
+        text = head + "".join(placeholder * next(sizes) + part for part in rest)
+        start = len(ids)
+        ids += processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if is_answer:
+            answers.append((start, len(ids)))
+    image_token = processor.image_token_id if placeholder else None
+    return EncodedText(torch.tensor(ids, dtype=torch.int32), tuple(answers), image_token)
 
 
-def training_batch(rows: Sequence[Encoded], pad_token_id: int) -> dict[str, Any]:
-    """A batch to learn from: `collate` on the left, so that all answers end together at the end.
-
-    The output head then runs over the longest answer only: at full size, logits of a whole prompt (tokens x 150 000)
-    would be the largest tensor of a training step.
-
-    Returns:
-        as `collate`, but labels (B, K) for the last K tokens, and "logits_to_keep": K.
-    """
-    batch = collate(rows, pad_token_id, side="left")
-    kept = max(len(row.answer_ids) for row in rows) + 1  # the token before an answer predicts its first
-    return {**batch, "labels": batch["labels"][:, -kept:], "logits_to_keep": kept}
+def end_of_turn(tokenizer: Any) -> str:
+    """What a model writes after its answer: ChatML's mark where the tokenizer has it, else its end of sequence."""
+    return _END_OF_TURN if _END_OF_TURN in tokenizer.get_vocab() else str(tokenizer.eos_token)
 
 
-class EncodedExamples(torch.utils.data.Dataset[Encoded]):
-    """Examples encoded when they are asked for; preprocessed images are kept, up to `memory_bytes`."""
-
-    def __init__(self, processor: Any, examples: Sequence[Example], memory_bytes: int, longest: int) -> None:
-        self._processor, self._examples, self._longest = processor, examples, longest
-        self._read_image = ImageEncoder(processor, memory_bytes)
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Encoded:
-        """The row at `index`, with its answer.
-
-        Raises:
-            InputError: it has more tokens than the model takes.
-        """
-        row = encode(self._processor, self._examples[index], self._read_image, with_answer=True)
-        tokens = len(row.prompt_ids) + len(row.answer_ids)
-        if tokens > self._longest:
+def _segments(processor: Any, example: Example, with_answer: bool) -> Iterator[tuple[str, bool]]:
+    """The whole text in pieces; True for an answer."""
+    end, written, messages = end_of_turn(processor.tokenizer), "", []
+    for turn in example.turns:
+        _check_turn(processor, turn)
+        messages.append({"role": "user", "content": _content(turn)})
+        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        if not text.startswith(written):
             raise InputError(
-                f"row {index} has {tokens} tokens, the model takes {self._longest}", remedy="lower --max_pixels"
+                "this model's chat template rewrites earlier turns", remedy="use rows of one turn, or another model"
             )
-        return row
+        yield text[len(written) :], False
+        if turn is example and not with_answer:
+            return
+        yield turn.answer + end, True
+        written = text + turn.answer + end
+        messages.append({"role": "assistant", "content": turn.answer})
+
+
+def _content(turn: Turn) -> Any:
+    if not turn.images:
+        return turn.prompt
+    return [*({"type": "image"} for _ in turn.images), {"type": "text", "text": turn.prompt}]
+
+
+def _check_turn(processor: Any, turn: Turn) -> None:
+    placeholder = processor.image_token
+    if placeholder and placeholder in turn.prompt + turn.answer:
+        raise InputError(f"a row holds {placeholder}", remedy="take it out of the data")
+    if turn.images and not placeholder:
+        raise InputError("this model sees no images, but rows have some", remedy="use a vision-language model")

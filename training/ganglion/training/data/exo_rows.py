@@ -31,7 +31,7 @@ def exo_row(seed: int, index: int, limit_share: float = 0.0, rows_per_image: int
     if limit_share:
         previous = _near_a_limit(rng, terrain, kind, limit_share)
     return {
-        "user_feedback": _spoken(rng, FEEDBACK[kind].phrases),
+        "user_feedback": spoken(rng, FEEDBACK[kind].phrases),
         "previous_assistance": previous,
         "expected_output": expected_answer(terrain, kind, previous),
     }
@@ -59,7 +59,7 @@ def terrain_of(index: int) -> str:
     return list(TERRAINS)[index % len(TERRAINS)]
 
 
-def _spoken(rng: np.random.Generator, phrases: tuple[str, ...]) -> str:
+def spoken(rng: np.random.Generator, phrases: tuple[str, ...]) -> str:
     """One of the phrases, now and then with a capital letter or a mark, as a transcript writes it."""
     phrase = str(rng.choice(phrases))
     if phrase and rng.random() < 0.3:

@@ -8,12 +8,14 @@ import multiprocessing
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
-from ganglion.training.data.exo_rows import exo_image, exo_row
+from ganglion.training.data.exo_dialogues import exo_dialogue, later_images
+from ganglion.training.data.exo_rows import exo_image
 from ganglion.training.data.exo_terrain import DEFAULT_SIZE
 from ganglion.training.data.maker import DATA_FILE, Maker, Options, at_least
 
@@ -23,7 +25,7 @@ _CHUNK = 32  # images a worker takes at once
 
 
 def _check(options: Options) -> None:
-    for name, least in (("rows_per_image", 1), ("size", 28), ("workers", 1)):
+    for name, least in (("rows_per_image", 1), ("turns_max", 1), ("size", 28), ("workers", 1)):
         at_least(name, options[name], least)
     if not 0 <= options["limit_share"] <= 1:
         raise InputError(f"--limit_share is {options['limit_share']}", remedy="give 0 to 1")
@@ -31,30 +33,42 @@ def _check(options: Options) -> None:
 
 def _write(folder: Path, count: int, seed: int, options: Options) -> None:
     (folder / _IMAGES).mkdir(parents=True)
-    each, workers = options["rows_per_image"], options["workers"]
-    draw, images = functools.partial(_draw, str(folder), seed, options["size"]), math.ceil(count / each)
-    if workers > 1:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            names = _collect(pool.imap(draw, range(images), _CHUNK), images)
+    draw, images = functools.partial(_draw, str(folder), seed, options["size"]), _images(count, seed, options)
+    if options["workers"] > 1:
+        with multiprocessing.get_context("spawn").Pool(options["workers"]) as pool:
+            _exhaust(pool.imap(draw, images, _CHUNK), len(images))
     else:
-        names = _collect(map(draw, range(images)), images)
-    rows = (exo_row(seed, index, options["limit_share"], each) for index in range(count))
-    write_json(folder / DATA_FILE, [{"image_path": names[index // each], **row} for index, row in enumerate(rows)])
+        _exhaust(map(draw, images), len(images))
+    write_json(folder / DATA_FILE, [_row(seed, index, options) for index in range(count)])
 
 
-def _collect(names: Iterable[str], count: int) -> list[str]:
-    return list(tqdm(names, total=count, desc="rendering", unit="image", disable=None))
+def _images(count: int, seed: int, options: Options) -> list[int]:
+    """Numbers of all images: those that rows begin with, then those that later turns bring."""
+    own = range(math.ceil(count / options["rows_per_image"]))
+    return [*own, *later_images(seed, count, options["turns_max"])]
 
 
-def _draw(folder: str, seed: int, size: int, index: int) -> str:
-    """Write one image, return its name."""
-    name = f"{_IMAGES}/{index:06d}.jpg"
-    exo_image(seed, index, size).save(os.path.join(folder, name), quality=_JPEG_QUALITY)
-    return name
+def _row(seed: int, index: int, options: Options) -> dict[str, Any]:
+    each, turns = options["rows_per_image"], options["turns_max"]
+    row = exo_dialogue(seed, index, turns, _image_path, options["limit_share"], each)
+    return {"image_path": _image_path(index // each), **row}
+
+
+def _exhaust(drawn: Iterable[None], count: int) -> None:
+    for _ in tqdm(drawn, total=count, desc="rendering", unit="image", disable=None):
+        pass
+
+
+def _draw(folder: str, seed: int, size: int, index: int) -> None:
+    exo_image(seed, index, size).save(os.path.join(folder, _image_path(index)), quality=_JPEG_QUALITY)
+
+
+def _image_path(index: int) -> str:
+    return f"{_IMAGES}/{index:06d}.jpg"
 
 
 EXO_SET = Maker(
-    defaults={"limit_share": 0.0, "rows_per_image": 1, "size": DEFAULT_SIZE, "workers": 2},
+    defaults={"limit_share": 0.0, "rows_per_image": 1, "turns_max": 1, "size": DEFAULT_SIZE, "workers": 2},
     holds=(_IMAGES,),
     check=_check,
     write=_write,

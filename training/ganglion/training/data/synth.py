@@ -36,6 +36,8 @@ class SynthConfig:
     test."""
     rows_per_image: int | None = None
     """exo_assist: rows that share an image, each with other feedback; default 1."""
+    turns_max: int | None = None
+    """exo_assist: most turns of a row, default 1; from 2 on rows are dialogues, some with a new image on the way."""
     size: int | None = None
     """exo_assist: image edge in pixels; default 112."""
     workers: int | None = None

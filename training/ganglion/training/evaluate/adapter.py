@@ -34,6 +34,7 @@ def load_tuned(adapter: Path, run: dict[str, Any]) -> tuple[Any, Any]:
         InputError: the base is missing or is not the one that was tuned.
     """
     quiet()
+    import torch
     from peft import PeftModel
 
     from ganglion.model.checkpoint import base_hash, resolve_base
@@ -48,5 +49,6 @@ def load_tuned(adapter: Path, run: dict[str, Any]) -> tuple[Any, Any]:
             remedy="restore that base or train again",
         )
     processor = load_processor(base, run.get("max_pixels"))
-    model = load_vlm(base, quantization=None if run["quantization"] == "none" else run["quantization"])
+    dtype = getattr(torch, run["dtype"]) if run.get("dtype") in ("float32", "bfloat16", "float16") else None
+    model = load_vlm(base, quantization=None if run["quantization"] == "none" else run["quantization"], dtype=dtype)
     return PeftModel.from_pretrained(model, adapter).eval(), processor

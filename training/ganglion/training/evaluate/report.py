@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ganglion.core.paths import write_json, written_aside
-from ganglion.core.tasks import Example, Task, read_by_task
+from ganglion.core.tasks import Example, Task, by_row, read_by_task
 
 METRICS_FILE, PREDICTIONS_FILE, DETAILS_FILE = "metrics.json", "predictions.csv", "details.jsonl"
 
@@ -25,24 +25,27 @@ def write_report(
     answers: Mapping[str, Sequence[str]],
     metrics: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Write the three files into `out`, each atomically."""
+    """Write the three files into `out`, each atomically. `examples` are unrolled: each answer has its row and turn."""
+    places = [(row, turn, index) for row, turns in enumerate(by_row(examples)) for turn, index in enumerate(turns)]
     write_json(out / METRICS_FILE, metrics)
     with written_aside(out / PREDICTIONS_FILE) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["row", "images", "prompt", "expected", *answers])
-        for index, example in enumerate(examples):
+        table.writerow(["row", "turn", "images", "prompt", "expected", *answers])
+        for row, turn, index in places:
+            example = examples[index]
             images = " ".join(str(path) for path in example.images)
             given = [texts[index] if index < len(texts) else "" for texts in answers.values()]
-            table.writerow([index, images, example.prompt, example.answer, *given])
+            table.writerow([row, turn, images, example.prompt, example.answer, *given])
     with written_aside(out / DETAILS_FILE) as aside, aside.open("w", encoding="utf-8") as file:
-        for index, example in enumerate(examples):
-            file.write(json.dumps(_detail(task, index, example, answers), ensure_ascii=False) + "\n")
+        for row, turn, index in places:
+            detail = {"row": row, "turn": turn, **_detail(task, index, examples[index], answers)}
+            file.write(json.dumps(detail, ensure_ascii=False) + "\n")
 
 
 def _detail(task: Task, index: int, example: Example, answers: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """One answer: what was expected and, by model, its text and what was read from it; for JSON also the wrong keys."""
     expected = read_by_task(task, example, example.answer)
-    detail: dict[str, object] = {"row": index, "input": dict(example.row), "expected": expected}
+    detail: dict[str, object] = {"input": dict(example.row), "expected": expected}
     for name, texts in answers.items():
         if index < len(texts):
             got = read_by_task(task, example, texts[index])
@@ -54,10 +57,11 @@ def _detail(task: Task, index: int, example: Example, answers: Mapping[str, Sequ
 
 
 def table(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """The metrics as text, a column per model."""
-    names = list(next(iter(metrics.values())))
-    width = max(map(len, names))
-    lines = [f"{'':<{width}}" + "".join(f"  {model:>8}" for model in metrics)]
+    """The metrics as text, a column per model; empty where a model has no such figure."""
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    width, wide = max(map(len, names)), max(8, *map(len, metrics))
+    lines = [f"{'':<{width}}" + "".join(f"  {model:>{wide}}" for model in metrics)]
     for name in names:
-        lines.append(f"{name:<{width}}" + "".join(f"  {values[name]:>8.4g}" for values in metrics.values()))
-    return "\n".join(lines)
+        figures = (f"{values[name]:.4g}" if name in values else "" for values in metrics.values())
+        lines.append(f"{name:<{width}}" + "".join(f"  {figure:>{wide}}" for figure in figures))
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,11 +1,15 @@
-"""Adding a fresh LoRA adapter to a base."""
+"""Adding a LoRA adapter to a base: a fresh one, or one that was trained before."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
 from ganglion.training.sft.config import LoraOptions
+
+_VISION = r".*visual\..*"
 
 
 def add_adapter(model: Any, options: LoraOptions) -> Any:
@@ -21,6 +25,7 @@ def add_adapter(model: Any, options: LoraOptions) -> Any:
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=options.target_modules,
+        exclude_modules=None if options.vision else _VISION,
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -30,3 +35,43 @@ def add_adapter(model: Any, options: LoraOptions) -> Any:
         raise InputError(
             f"--lora.target_modules: {str(error).splitlines()[0]:.160}", remedy='use "all-linear" or name layers'
         ) from error
+
+
+def continue_adapter(model: Any, folder: Path, options: LoraOptions, base_hash: str) -> Any:
+    """The model with the adapter of `folder`, trainable, its dropout as `options` say.
+
+    Args:
+        model: the base, as loaded.
+        folder: what `ganglion train sft` wrote.
+        options: must agree with the adapter in rank, alpha and targets.
+        base_hash: of the base.
+
+    Raises:
+        InputError: the folder holds no finished adapter, or one for another base, or of another form.
+    """
+    from peft import LoraConfig, PeftModel
+
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        form = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"holds no finished adapter ({reason})",
+            where=folder,
+            remedy="give a folder that 'ganglion train sft' wrote",
+        ) from None
+    if run.get("base_hash") != base_hash:
+        raise InputError(
+            f"is an adapter of another base ({run.get('base')}, sha256 {run.get('base_hash')!s:.12})",
+            where=folder,
+            remedy="give that base with --base, or another --init_adapter",
+        )
+    for name, ours, theirs in (("r", options.r, form.get("r")), ("alpha", options.alpha, form.get("lora_alpha"))):
+        if ours != theirs:
+            raise InputError(
+                f"has {name} {theirs}, the run {ours}", where=folder, remedy=f"give --lora.{name} {theirs}"
+            )
+    config = LoraConfig.from_pretrained(folder)
+    config.lora_dropout, config.inference_mode = options.dropout, False
+    return PeftModel.from_pretrained(model, folder, is_trainable=True, config=config)

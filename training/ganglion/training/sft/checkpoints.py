@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from ganglion.core.bundle import sha256_file
+from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
 
 SEAL = "seal.json"
@@ -31,17 +32,37 @@ def newest_whole(folder: Path) -> Path | None:
     return next((checkpoint for checkpoint in _newest_first(folder) if _is_whole(checkpoint)), None)
 
 
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove all but the `count` newest checkpoints, and what a killed process left half-written."""
+def named(folder: Path, name: str) -> Path:
+    """The checkpoint of that name, such as "checkpoint-200"; those after it are removed, since the run goes on from it.
+
+    Raises:
+        InputError: it is not there or not whole.
+    """
+    found = {path.name: path for path in _newest_first(folder) if _is_whole(path)}
+    if name not in found:
+        raise InputError(f"no whole checkpoint {name!r}", where=folder, remedy=f"use latest or one of {sorted(found)}")
+    for path in _newest_first(folder):
+        if _step(path) > _step(found[name]):
+            shutil.rmtree(path)
+    return found[name]
+
+
+def keep_newest(folder: Path, count: int, also: int | None = None) -> None:
+    """Remove all but the `count` newest checkpoints and the one of step `also`, and what is half-written."""
     for old in _newest_first(folder)[count:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if _step(old) != also:
+            shutil.rmtree(old, ignore_errors=True)
     for leftover in folder.glob(f".{_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _newest_first(folder: Path) -> list[Path]:
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)), reverse=True)
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(_PREFIX))
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -1,118 +1,106 @@
-"""`ganglion train sft`: data is checked whole before any model is loaded; then QLoRA, resumed where it was left."""
+"""`ganglion train sft`: all data is checked before any model is loaded; then QLoRA, resumed where it was left.
+
+A run is one model; a curriculum is a chain of runs, each in its folder under stages/, that hand their adapter on; an
+ensemble is several runs side by side. Each of them is resumed by the same means, so all of them are.
+"""
 
 from __future__ import annotations
 
-import functools
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ganglion.core.datafile import read_datafile
-from ganglion.core.tasks import Task, get_task
-from ganglion.training.claim import claim
-from ganglion.training.quiet import quiet
-from ganglion.training.sft.config import SftConfig, binding, checked, resolved
-from ganglion.training.sft.run_folder import CHECKPOINTS, LEAVES, data_hash, finish
+from ganglion.core.paths import write_json
+from ganglion.core.tasks import get_task
+from ganglion.training.claim import RUN_FILE, claim
+from ganglion.training.evaluate.members import ENSEMBLE_FILE
+from ganglion.training.processes import is_main, join, main_first, process_count, wait_for_all
+from ganglion.training.sft.config import SftConfig, binding, checked, of_stage, of_variant, resolved, singles
+from ganglion.training.sft.publish import check_reachable, check_report, push
+from ganglion.training.sft.run_folder import LEAVES, STAGES, finish_curriculum
+from ganglion.training.sft.single import Data, train_single
 
 
 def run(config: SftConfig) -> None:
-    """Fine-tune as the config says and print where the adapter is."""
-    print(f"adapter in {train_sft(config)}")
+    """Fine-tune as the config says and print where the adapter is; or print what that would take."""
+    if config.estimate:
+        from ganglion.training.sft.foresee import foresee
+
+        print("\n".join(foresee(config, config.out or Path("runs") / str(config.task))))
+        return
+    out = train_sft(config)
+    if is_main():
+        print(f"{'ensemble' if config.variants else 'adapter'} in {out}")
 
 
 def train_sft(config: SftConfig) -> Path:
-    """Fine-tune, or go on with an interrupted run, or find it finished; returns the adapter folder.
+    """Fine-tune, or go on with an interrupted run, or find it finished; returns the run's folder.
 
     Raises:
         InputError: an option or a row is bad, or the folder holds another run. Nothing was trained.
-        GanglionError: the loss is no longer finite, or the disk is full.
+        GanglionError: the loss is no longer finite, the disk is full, or the hub can't be reached.
     """
-    task_name, data, out = checked(config)
-    task = get_task(task_name)
-    examples = read_datafile(data, task)
+    task_name, _, out = checked(config)
+    check_report(config)
+    check_reachable(config)
+    if process_count() > 1:
+        import torch
 
-    quiet()
-    from ganglion.model.checkpoint import base_hash, resolve_base
-
-    base = resolve_base(config.base)
-    identity = {"data_hash": data_hash(examples), "base_hash": base_hash(base)}
-    if claim(out, {**binding(config), **identity}, resolved(config), LEAVES, config.force):
-        print(f"{out} holds this run, finished; --force trains it again")
-        return out
-
-    trainer = _prepare(config, base, examples, out)
-    _train(trainer, out / CHECKPOINTS)
-    history = [
-        {key: entry[key] for key in ("step", "loss", "learning_rate")}
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
-    finish(out, config, trainer.model, history, _summary(config, task, trainer, len(examples), identity))
+        join(cpu=not torch.cuda.is_available())
+    with main_first():
+        data = {path: read_datafile(path, get_task(task_name)) for path in _files(config)}
+    _train(replace(config, out=out), data)
+    if config.push_to_hub and is_main():
+        push(out, config)
     return out
 
 
-def _prepare(config: SftConfig, base: str, examples: Any, out: Path) -> Any:
-    """Everything seeded, loaded and put together: a trainer at step 0."""
-    import torch
-    import transformers
-
-    from ganglion.model.processor import load_processor
-    from ganglion.model.vlm import load_vlm
-    from ganglion.training.data.encoding import EncodedExamples, training_batch
-    from ganglion.training.sft.adapter import add_adapter
-    from ganglion.training.sft.trainer import ExactHistory, Progress, ResumableTrainer, arguments
-
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    processor = load_processor(base, config.max_pixels)
-    model = load_vlm(base, quantization=None if config.quantization == "none" else config.quantization)
-    longest = model.config.get_text_config().max_position_embeddings
-    transformers.set_seed(config.seed)  # the adapter's weights are drawn next
-    trainer = ResumableTrainer(
-        model=add_adapter(model, config.lora),
-        args=arguments(config, out / CHECKPOINTS),
-        train_dataset=EncodedExamples(processor, examples, config.image_memory_mb * 2**20, longest),
-        data_collator=functools.partial(training_batch, pad_token_id=processor.tokenizer.pad_token_id),
-        callbacks=[ExactHistory(), Progress()],
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    return trainer
+def _files(config: SftConfig) -> list[Path]:
+    """Every data file that is needed, each once."""
+    files = [file for single in singles(config) for file in (single.data, single.validation.data) if file]
+    return list(dict.fromkeys(files))
 
 
-def _train(trainer: Any, checkpoints: Path) -> None:
-    """Train from the newest whole checkpoint on, or from the start."""
-    from transformers import TrainerState
+def _train(config: SftConfig, data: Data) -> None:
+    assert config.out is not None
+    if config.variants:
+        _train_ensemble(config, config.out, data)
+    elif config.stages:
+        _train_curriculum(config, config.out, data)
+    else:
+        train_single(config, config.out, data)
 
-    from ganglion.training.sft.checkpoints import newest_whole
 
-    newest = newest_whole(checkpoints)
-    if newest is None:
-        trainer.train()
+def _train_ensemble(config: SftConfig, out: Path, data: Data) -> None:
+    names = [variant.name for variant in config.variants]
+    if _claimed(config, out, (*names, ENSEMBLE_FILE)):
         return
-    print(f"going on from {newest}")
-    state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
-    if state.global_step < state.max_steps:
-        trainer.train(resume_from_checkpoint=str(newest))
-    else:  # interrupted after its last step; Trainer would take one more
-        trainer._load_from_checkpoint(str(newest))
-        trainer.state = state
+    for variant in config.variants:
+        _train(replace(of_variant(config, variant), out=out / variant.name, force=False), data)
+    if is_main():
+        write_json(out / ENSEMBLE_FILE, {"members": names})
+        write_json(out / RUN_FILE, {"task": config.task, "members": names})
+    wait_for_all()
 
 
-def _summary(config: SftConfig, task: Task, trainer: Any, rows: int, identity: dict[str, str]) -> dict[str, Any]:
-    """What run.json says."""
-    model = trainer.model
-    return {
-        "task": task.name,
-        "summary": task.summary,
-        "base": config.base,
-        **identity,
-        "model_type": model.config.model_type,
-        "quantization": config.quantization,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "max_pixels": config.max_pixels,
-        "seed": config.seed,
-        "rows": rows,
-        "steps": trainer.state.global_step,
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "versions": {name: version(name) for name in ("ganglion", "torch", "transformers", "peft", "bitsandbytes")},
-    }
+def _train_curriculum(config: SftConfig, out: Path, data: Data) -> None:
+    if _claimed(config, out, (*LEAVES, STAGES)):
+        return
+    folders: list[Path] = []
+    for number, stage in enumerate(config.stages, 1):
+        folder = out / STAGES / f"{number}-{stage.name}"
+        start = folders[-1] if folders else config.init_adapter
+        train_single(replace(of_stage(config, stage), init_adapter=start, force=False), folder, data)
+        folders.append(folder)
+    if is_main():
+        finish_curriculum(out, config, folders)
+    wait_for_all()
+
+
+def _claimed(config: SftConfig, out: Path, leaves: tuple[str, ...]) -> bool:
+    """Make the folder this run's; True if it is finished already."""
+    with main_first():
+        wanted = {**binding(config), "processes": process_count()}
+        if is_main() and claim(out, wanted, resolved(config), leaves, config.force):
+            print(f"{out} holds this run, finished; --force trains it again")
+    return (out / RUN_FILE).is_file()

@@ -3,7 +3,10 @@
 adapter_model.safetensors  adapter_config.json   what PEFT loads
 run.json                                         task, base and its hash, data hash, seed, size, versions; written last
 config.yaml  history.json  README.md             resolved config, loss curve, model card
+compute.json                                     what it took: time, tokens, FLOPs, memory, energy
+validation.json                                  scores while training, where there were rows to validate on
 checkpoints/                                     while it is unfinished
+stages/                                          of a curriculum: each stage's own run
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,65 +23,100 @@ from ganglion.core.bundle import sha256_file
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import Example
 from ganglion.training.claim import RUN_FILE
+from ganglion.training.sft.card import model_card
 from ganglion.training.sft.config import SftConfig
 
-HISTORY_FILE, CARD_FILE = "history.json", "README.md"
+HISTORY_FILE, VALIDATION_FILE, COMPUTE_FILE = "history.json", "validation.json", "compute.json"
+CARD_FILE = "README.md"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-CHECKPOINTS = "checkpoints"
-LEAVES = (CHECKPOINTS, "evaluation", HISTORY_FILE, CARD_FILE, *ADAPTER_FILES)
-_MERGE_NOTE = (
-    "`ganglion export` merges it into the dequantized NF4 base: the original weights are not what it was trained on.\n"
-)
+CHECKPOINTS, STAGES = "checkpoints", "stages"
+LEAVES = (CHECKPOINTS, "evaluation", HISTORY_FILE, VALIDATION_FILE, COMPUTE_FILE, CARD_FILE, *ADAPTER_FILES)
 
 
 def data_hash(examples: Sequence[Example]) -> str:
     """Sha256 (hex) over everything that is learned from: prompts, answers, image files."""
     digest, hash_of = hashlib.sha256(), functools.cache(sha256_file)
     for example in examples:
-        images = [hash_of(path) for path in example.images]
-        digest.update(json.dumps([example.prompt, example.answer, images]).encode())
+        for turn in example.turns:
+            images = [hash_of(path) for path in turn.images]
+            digest.update(json.dumps([turn.prompt, turn.answer, images]).encode())
     return digest.hexdigest()
 
 
-def finish(out: Path, config: SftConfig, model: Any, history: list[dict[str, float]], run: dict[str, Any]) -> None:
-    """Write everything a finished run leaves; run.json comes last and says that it is finished."""
+def finish(
+    out: Path,
+    config: SftConfig,
+    model: Any,
+    log: Sequence[Mapping[str, Any]],
+    run: dict[str, Any],
+    compute: dict[str, Any],
+) -> None:
+    """Write everything a finished run leaves; run.json comes last and says that it is finished.
+
+    Args:
+        out: the run's folder.
+        config: the run's.
+        model: the PeftModel.
+        log: transformers' log history.
+        run: what run.json says.
+        compute: what compute.json says.
+    """
+    from ganglion.training.sft.compute import compute_lines
+
     model.peft_config["default"].base_model_name_or_path = config.base  # not a path in this machine's cache
     weights, adapter_config = ADAPTER_FILES
     with written_aside(out / weights) as aside:
         model.save_pretrained(aside.parent / "adapter", save_embedding_layers=False)
         (aside.parent / "adapter" / adapter_config).replace(out / adapter_config)
         (aside.parent / "adapter" / weights).replace(aside)
-    write_json(out / HISTORY_FILE, history)
-    with written_aside(out / CARD_FILE) as aside:
-        aside.write_text(_card(config, run, history), encoding="utf-8")
-    write_json(out / RUN_FILE, run)
+    history = [{key: entry[key] for key in ("step", "loss", "learning_rate")} for entry in log if "loss" in entry]
+    scores = [
+        {"step": entry["step"], **{key.removeprefix("eval_"): entry[key] for key in entry if key.startswith("eval_")}}
+        for entry in log
+        if "eval_loss" in entry
+    ]
+    write_json(out / COMPUTE_FILE, compute)
+    _finish(out, config, history, scores, run, compute_lines(compute))
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
-def _card(config: SftConfig, run: dict[str, Any], history: list[dict[str, float]]) -> str:
-    """The model card, in the hub's form."""
-    lora, optim = config.lora, config.optim
-    return f"""---
-base_model: {config.base}
-library_name: peft
-pipeline_tag: image-text-to-text
-tags: [lora, qlora, ganglion, {run["task"]}]
----
-# {run["task"]}: LoRA adapter for {config.base}
+def finish_curriculum(out: Path, config: SftConfig, stages: Sequence[Path]) -> None:
+    """Make the last stage's adapter the run's, with the history of all stages."""
+    for name in ADAPTER_FILES:
+        with written_aside(out / name) as aside:
+            shutil.copyfile(stages[-1] / name, aside)
+    runs = [json.loads((folder / RUN_FILE).read_text(encoding="utf-8")) for folder in stages]
+    histories = {name: _joined(stages, name, runs) for name in (HISTORY_FILE, VALIDATION_FILE)}
+    steps = {folder.name: run["steps"] for folder, run in zip(stages, runs, strict=True)}
+    run = {**runs[-1], "steps": sum(steps.values()), "stages": steps, "rows": sum(run["rows"] for run in runs)}
+    parts = {folder.name: json.loads((folder / COMPUTE_FILE).read_text(encoding="utf-8")) for folder in stages}
+    write_json(out / COMPUTE_FILE, {"stages": parts})
+    _finish(out, config, histories[HISTORY_FILE], histories[VALIDATION_FILE], run)
 
-Made by `ganglion train sft`. Answers the task `{run["task"]}` in JSON: {run["summary"]}.
 
-| | |
-|---|---|
-| base | {config.base}, sha256 `{run["base_hash"]}` |
-| base while training | {"NF4, double quantization" if config.quantization == "nf4" else run["dtype"]} |
-| adapter | r {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, targets {lora.target_modules} |
-| data | {run["rows"]} rows, sha256 `{run["data_hash"]}` |
-| steps | {run["steps"]} of {config.batch_size} x {config.accumulation} rows |
-| optimizer | AdamW, lr {optim.lr:g}, {optim.schedule}, {optim.warmup_steps} warm-up steps |
-| seed | {config.seed} |
-| last loss | {history[-1]["loss"] if history else float("nan"):.4f} |
+def _joined(stages: Sequence[Path], name: str, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of all stages, their steps counted on."""
+    entries: list[dict[str, Any]] = []
+    before = 0
+    for folder, run in zip(stages, runs, strict=True):
+        if (folder / name).is_file():
+            own = json.loads((folder / name).read_text(encoding="utf-8"))
+            entries += [{**entry, "step": entry["step"] + before} for entry in own]
+        before += run["steps"]
+    return entries
 
-{_MERGE_NOTE if config.quantization == "nf4" else ""}\
-`ganglion evaluate` measures it; no claim is made for images unlike those in the data.
-"""
+
+def _finish(
+    out: Path,
+    config: SftConfig,
+    history: list[dict[str, Any]],
+    scores: list[dict[str, Any]],
+    run: dict[str, Any],
+    compute: Sequence[str] = (),
+) -> None:
+    write_json(out / HISTORY_FILE, history)
+    if scores:
+        write_json(out / VALIDATION_FILE, scores)
+    with written_aside(out / CARD_FILE) as aside:
+        aside.write_text(model_card(config, run, history, compute), encoding="utf-8")
+    write_json(out / RUN_FILE, run)

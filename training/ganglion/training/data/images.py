@@ -1,0 +1,47 @@
+"""Image files to what the vision tower takes, each read once where memory allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image as the vision tower takes it.
+
+    pixel_values    (patches, patch values) float16: pixels have 8 bits
+    image_grid_thw  (3,) int64, patches along time, height, width
+    """
+
+    pixel_values: torch.Tensor
+    image_grid_thw: torch.Tensor
+
+
+class ImageEncoder:
+    """Image files to patches; those read are kept, as long as all fit into `memory_bytes`."""
+
+    def __init__(self, processor: Any, memory_bytes: int = 0) -> None:
+        self._processor, self._left = processor.image_processor, memory_bytes
+        self._kept: dict[Path, EncodedImage] = {}
+
+    def __call__(self, path: Path) -> EncodedImage:
+        """The image in that file."""
+        if path in self._kept:
+            return self._kept[path]
+        with Image.open(path) as image:
+            made = self._processor(images=[image.convert("RGB")], return_tensors="pt")
+        encoded = EncodedImage(made["pixel_values"].half(), made["image_grid_thw"][0])
+        if (left := self._left - encoded.pixel_values.nbytes) >= 0:
+            self._kept[path], self._left = encoded, left
+        return encoded
+
+    def tokens(self, path: Path) -> int:
+        """How many tokens the image in that file takes, from its size alone: nothing is decoded."""
+        with Image.open(path) as image:
+            patches = self._processor.get_number_of_image_patches(image.height, image.width)
+        return int(patches // self._processor.merge_size**2)

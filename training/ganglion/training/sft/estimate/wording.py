@@ -1,0 +1,116 @@
+"""An estimate in words, and what to change where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from ganglion.training.sft.estimate.estimate import Estimate, estimate
+from ganglion.training.sft.estimate.plan import Plan
+
+_SMALL_BYTES = 4 * 2**30  # below this, parts are told in MiB
+
+
+def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
+    """Lines for a terminal.
+
+    Args:
+        found: the estimate.
+        advice: from `remedy`, where it does not fit.
+    """
+    plan, device, parts = found.plan, found.device, found.activations
+    rows = [
+        ("frozen weights, quantized", found.weights.linears_quantized),
+        ("frozen weights, other layers", found.weights.linears),
+        ("embeddings and output head", found.weights.embeddings + found.weights.head),
+        ("norms, biases, patch embedding", found.weights.others),
+        ("adapter", found.adapter),
+        ("gradients", found.gradients),
+        ("optimizer", found.optimizer),
+        ("activations", parts.kept + parts.inputs),
+        ("logits or a layer's backward pass", max(parts.logits, parts.working)),
+        *([("file of the checkpoint, still mapped", found.file_pages)] if found.file_pages else []),
+        ("context and allocator" if device.is_gpu else "process without the model", found.overhead),
+        ("peak", found.total),
+    ]
+    width = max(len(name) for name, _ in rows)
+    unit, name_of_unit = (2**30, "GiB") if found.total > _SMALL_BYTES else (2**20, "MiB")
+    verdict = "fits" if found.fits else "does not fit"
+    source = "an assumption" if device.is_gpu else "throughput measured here, the share assumed"
+    lines = [
+        f"{found.parameters / 1e6:,.1f} M parameters, {found.trainable / 1e6:,.2f} M trained; "
+        f"{plan.batch_size} x {found.tokens_per_row:,} tokens a pass, {found.image_tokens:,} of a row's from images",
+        *(f"{name:<{width}} {size / unit:9.2f} {name_of_unit}" for name, size in rows),
+        f"{verdict} {device.name} ({device.memory_bytes / 2**30:.1f} GiB)",
+        f"{found.step_seconds:.2f} s per optimizer step: {found.step_flops:.3g} FLOP at {device.efficiency:.0%} of "
+        f"{device.flops / 1e12:,.3g} TFLOP/s ({source})",
+    ]
+    return [*lines, advice] if advice else lines
+
+
+def remedy(base: Any, found: Estimate) -> str | None:
+    """One line that says which options make a plan fit that does not; None where it fits.
+
+    Options are changed one after the other, those that change what is learned least first, until it fits.
+    """
+    if found.fits:
+        return None
+    plan = found.plan
+    for step in _STEPS:
+        if (step is _eight_bit and not found.device.is_gpu) or (step is _fewer_pixels and not found.image_tokens):
+            continue
+        for better in step(plan):
+            plan = better
+            now = estimate(base, plan, found.device)
+            if now.fits:
+                return f"fits with {_changes(found.plan, plan)}: {now.total / 2**30:.1f} GiB"
+    changes = _changes(found.plan, plan)
+    return f"does not fit with {changes} either: take a smaller base or another device"
+
+
+def _checkpointing(plan: Plan) -> Iterator[Plan]:
+    if not plan.gradient_checkpointing:
+        yield replace(plan, gradient_checkpointing=True)
+
+
+def _smaller_batch(plan: Plan) -> Iterator[Plan]:
+    """The same rows per optimizer step, fewer at once."""
+    size, rows = plan.batch_size, plan.batch_size * plan.accumulation
+    while size > 1:
+        size //= 2
+        yield replace(plan, batch_size=size, accumulation=-(-rows // size))
+
+
+def _nf4(plan: Plan) -> Iterator[Plan]:
+    if plan.quantization != "nf4":
+        yield replace(plan, quantization="nf4")
+
+
+def _eight_bit(plan: Plan) -> Iterator[Plan]:
+    if plan.optimizer == "adamw":
+        yield replace(plan, optimizer="adamw_8bit")
+
+
+def _fewer_pixels(plan: Plan) -> Iterator[Plan]:
+    pixels = min(plan.image_size[0] * plan.image_size[1], plan.max_pixels or 2**62)
+    while plan.images and pixels > 2 * 56 * 56:
+        pixels //= 2
+        yield replace(plan, max_pixels=pixels)
+
+
+_STEPS: tuple[Callable[[Plan], Iterator[Plan]], ...] = (
+    _checkpointing,
+    _smaller_batch,
+    _nf4,
+    _eight_bit,
+    _fewer_pixels,
+)
+_OPTIONS = {"optimizer": "optim.name"}  # of `ganglion train sft`, where they are not called as the plan's
+
+
+def _changes(before: Plan, after: Plan) -> str:
+    """The options that differ, as they are given on the command line."""
+    names = ("gradient_checkpointing", "batch_size", "accumulation", "quantization", "optimizer", "max_pixels")
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return " ".join(f"--{_OPTIONS.get(name, name)} {str(getattr(after, name)).lower()}" for name in changed)
