@@ -14,27 +14,13 @@ from ganglion.training.sft.foresee import _rows
 
 Runner = Callable[..., int]
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-# Of Qwen3-VL-8B, from its config.json: enough for transformers' config class.
-QWEN3_VL_8B = {
-    "model_type": "qwen3_vl",
-    "tie_word_embeddings": False,
-    "text_config": {
-        "vocab_size": 151936,
-        "hidden_size": 4096,
-        "intermediate_size": 12288,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]},
-    },
-    "vision_config": {
-        "depth": 27,
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_heads": 16,
-        "out_hidden_size": 4096,
-    },
+REAL = json.loads((Path(__file__).parent / "real_configs.json").read_text())["models"]
+OF_REAL_SIZE = {
+    "exo_assist_qwen2_vl_2b": "Qwen2-VL-2B",
+    "exo_assist_qwen2_5_vl_3b": "Qwen2.5-VL-3B",
+    "exo_assist_qwen3_vl_8b": "Qwen3-VL-8B",
+    "robot_code_codellama_7b": "CodeLlama-7b-Python",
+    "robot_code_qwen2_5_coder_7b": "Qwen2.5-Coder-7B",
 }
 
 
@@ -42,7 +28,7 @@ QWEN3_VL_8B = {
 def big(tmp_path: Path) -> Path:
     """The folder of a checkpoint of real size, of which only the config is there."""
     (tmp_path / "big").mkdir()
-    (tmp_path / "big" / "config.json").write_text(json.dumps(QWEN3_VL_8B))
+    (tmp_path / "big" / "config.json").write_text(json.dumps(REAL["Qwen3-VL-8B"]["config"]))
     return tmp_path / "big"
 
 
@@ -59,6 +45,16 @@ def test_a_recipe_of_real_size_is_told_without_its_weights(
     assert found["parameters"] == 8_767_123_696 and found["fits"] and 5e9 < found["total_bytes"] < 40e9
     said = capsys.readouterr().out
     assert "fits NVIDIA A100 40 GB" in said and "no data given" in said and "an assumption" in said
+
+
+@pytest.mark.parametrize("recipe", OF_REAL_SIZE)
+def test_every_recipe_of_real_size_fits_one_gpu_of_40_gb(recipe: str, tmp_path: Path) -> None:
+    config = tmp_path / "base" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps(REAL[OF_REAL_SIZE[recipe]]["config"]))
+    options = ("--config", str(RECIPES / f"{recipe}.yaml"), "--base", str(config.parent), "--estimate_on", "a100-40gb")
+    (found,) = estimate(tmp_path / "run", *options)
+    assert found["fits"] and found["parameters"] == REAL[OF_REAL_SIZE[recipe]]["parameters"]
 
 
 def test_what_does_not_fit_comes_with_what_to_change(
