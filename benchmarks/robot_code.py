@@ -35,7 +35,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             for name, data in prepared(Path(folder), args.bfcl, args.calvin).items():
                 out = Path(folder) / f"{name}_scores"
-                config = EvaluateConfig(args.adapter, data, out, with_base=args.with_base, limit=args.limit)
+                base = args.with_base
+                config = EvaluateConfig(adapter=args.adapter, data=data, out=out, with_base=base, limit=args.limit)
                 found[name] = evaluate(config)
                 print(f"{name}\n{table(found[name])}\n")
         write_json(args.out, {"adapter": str(args.adapter), "limit": args.limit, "checks": found})
