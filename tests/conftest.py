@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,6 +13,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A shell's background job starts with SIGINT ignored, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test asserts on wall time, so neither does hypothesis: on a fresh clone it builds its tables while it draws.
+settings.register_profile("ganglion", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ganglion")
 
 ROOT = Path(__file__).resolve().parents[1]
 
