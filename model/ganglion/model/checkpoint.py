@@ -9,7 +9,7 @@ from pathlib import Path
 from ganglion.core.errors import GanglionError, InputError
 
 OFFLINE = "offline:"
-_HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 def resolve_base(name: str) -> str:
@@ -32,7 +32,7 @@ def resolve_base(name: str) -> str:
     path = Path(name).expanduser()
     if path.exists():
         return str(_checked_folder(path))
-    if _HUB_NAME.fullmatch(name):
+    if HUB_NAME.fullmatch(name):
         return name
     raise InputError(
         "no such checkpoint folder",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
+from ganglion.training.evaluate.adapter import read_run
 from ganglion.training.sft.config import LoraOptions
 
 _VISION = r".*visual\..*"
@@ -51,27 +51,17 @@ def continue_adapter(model: Any, folder: Path, options: LoraOptions, base_hash: 
     """
     from peft import LoraConfig, PeftModel
 
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        form = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"holds no finished adapter ({reason})",
-            where=folder,
-            remedy="give a folder that 'ganglion train sft' wrote",
-        ) from None
+    run, config = read_run(folder), LoraConfig.from_pretrained(folder)
     if run.get("base_hash") != base_hash:
         raise InputError(
             f"is an adapter of another base ({run.get('base')}, sha256 {run.get('base_hash')!s:.12})",
             where=folder,
             remedy="give that base with --base, or another --init_adapter",
         )
-    for name, ours, theirs in (("r", options.r, form.get("r")), ("alpha", options.alpha, form.get("lora_alpha"))):
+    for name, ours, theirs in (("r", options.r, config.r), ("alpha", options.alpha, config.lora_alpha)):
         if ours != theirs:
             raise InputError(
                 f"has {name} {theirs}, the run {ours}", where=folder, remedy=f"give --lora.{name} {theirs}"
             )
-    config = LoraConfig.from_pretrained(folder)
     config.lora_dropout, config.inference_mode = options.dropout, False
     return PeftModel.from_pretrained(model, folder, is_trainable=True, config=config)

@@ -17,8 +17,6 @@ from ganglion.training.processes import process_count
 from ganglion.training.sft.config import SftConfig, singles
 from ganglion.training.sft.estimate import Plan, estimate, estimate_lines, get_device, read_config, remedy
 
-_MEASURED_ROWS = 500  # as many tell the longest row well enough
-
 
 @dataclass(frozen=True)
 class Rows:
@@ -131,7 +129,7 @@ def _rows(config: SftConfig) -> Rows:
         with Image.open(path) as image:
             largest = max(largest, image.size, key=lambda size: size[0] * size[1])
     most = max(len(paths) for paths in images)
-    text, answer, how = _lengths(config, examples[:_MEASURED_ROWS])
+    text, answer, how = _lengths(config, examples)
     if config.packing and config.max_length:
         text = answer = config.max_length
     note = f"{len(examples)} rows of at most {text} tokens of text {how} and {most} images"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from pathlib import Path
 
 from ganglion.core.errors import GanglionError, InputError
+from ganglion.model.checkpoint import HUB_NAME
 from ganglion.training.sft.config import SftConfig
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
-_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 def check_report(config: SftConfig) -> None:
@@ -25,7 +24,7 @@ def check_reachable(config: SftConfig) -> None:
     """Raises InputError, before anything is trained, where an upload that is asked for could not be made."""
     if config.push_to_hub is None:
         return
-    if not _REPOSITORY.fullmatch(config.push_to_hub):
+    if not HUB_NAME.fullmatch(config.push_to_hub):
         raise InputError(f"--push_to_hub is {config.push_to_hub!r}", remedy="give OWNER/NAME")
     from huggingface_hub import get_token
 
