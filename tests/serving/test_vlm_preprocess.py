@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ganglion.core.errors import InputError
 from ganglion.serving.vlm.preprocess import ImagePreprocessor, open_image
@@ -70,6 +70,13 @@ def test_bytes_file_image_and_array_of_one_picture_give_the_same_pixels(tmp_path
     forms = [image, np.asarray(image), file, file.read_bytes()]
     first, *others = [preprocess([form])[0] for form in forms]
     assert all(np.array_equal(first, other) for other in others)
+
+
+def test_a_photograph_stored_on_its_side_is_served_upright():
+    exif, stored, image = Image.Exif(), io.BytesIO(), picture()
+    exif[ExifTags.Base.Orientation] = 6
+    image.transpose(Image.Transpose.ROTATE_90).save(stored, "PNG", exif=exif)
+    assert np.array_equal(np.asarray(open_image(stored.getvalue())), np.asarray(image))
 
 
 def test_tokens_per_image_are_a_quarter_of_its_patches():

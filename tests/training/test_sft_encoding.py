@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 torch = pytest.importorskip("torch")
 
@@ -246,6 +246,21 @@ def test_an_images_tokens_are_known_from_its_size(processor: Any, tmp_path: Path
     Image.new("RGB", size).save(tmp_path / "one.png")
     reader = ImageEncoder(processor)
     assert reader.tokens(tmp_path / "one.png") == int(reader(tmp_path / "one.png").image_grid_thw.prod()) // 4
+
+
+def test_a_photograph_stored_on_its_side_is_learned_from_upright(
+    processor: Any, examples: list[Example], tmp_path: Path
+) -> None:
+    with Image.open(examples[0].images[0]) as opened:
+        seen = opened.convert("RGB").resize((40, 140))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    seen.save(tmp_path / "seen.png")
+    seen.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "stored.png", exif=exif)
+    reader = ImageEncoder(processor)
+    turned, plain = reader(tmp_path / "stored.png"), reader(tmp_path / "seen.png")
+    assert torch.equal(turned.pixel_values, plain.pixel_values)
+    assert reader.tokens(tmp_path / "stored.png") == reader.tokens(tmp_path / "seen.png")
 
 
 def test_a_placeholder_in_a_row_is_refused(processor: Any, examples: list[Example]) -> None:

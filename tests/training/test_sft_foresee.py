@@ -95,3 +95,25 @@ def test_an_unknown_device_is_named(big: Path, tmp_path: Path, capsys: pytest.Ca
     options = ["--task", "exo_assist", "--base", str(big), "--estimate", "--estimate_on", "abacus"]
     assert main(["train", "sft", *options, "--out", str(tmp_path / "run")]) == 2
     assert "unknown device 'abacus'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--batch_size", "0"), "--batch_size is 0"),
+        (("--task", "chess"), "chess"),
+        (("--data", "rows.json"), "add --task"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_it_is_estimated(
+    options: tuple[str, ...], said: str, big: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "sft", "--base", str(big), "--estimate", "--out", str(tmp_path / "run"), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run.estimate.json").exists()
+
+
+def test_without_a_task_it_is_named_after_its_base(big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "sft", "--base", str(big), "--estimate", "--estimate_on", "a100-40gb"]) == 0
+    assert (tmp_path / "runs" / "big.estimate.json").is_file()

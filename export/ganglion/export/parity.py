@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganglion.core.images import upright
 from ganglion.core.manifest import ParityRow
 from ganglion.core.tasks import Example
 from ganglion.export.onnx_runner import OnnxVlm
@@ -74,7 +75,7 @@ def fresh_cases(count: int, seed: int = 0) -> list[tuple[list[Image.Image], str]
 
 def example_cases(examples: Sequence[Example], count: int) -> list[tuple[list[Image.Image], str]]:
     """The first rows of a task's data file as cases."""
-    return [([Image.open(path).convert("RGB") for path in e.images], e.prompt) for e in examples[:count]]
+    return [([upright(Image.open(path)) for path in e.images], e.prompt) for e in examples[:count]]
 
 
 def greedy_logits(model: Any, prompt: Prompt, steps: int) -> Iterator[Tensor]:

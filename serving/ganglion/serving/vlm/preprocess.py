@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ganglion.core.errors import InputError
+from ganglion.core.images import upright
 
 ImageLike = bytes | Path | Image.Image | npt.NDArray[np.uint8]
 _MAX_ASPECT = 200
@@ -119,9 +120,9 @@ def open_image(image: ImageLike, where: object = "image") -> Image.Image:
         where = image
     try:
         if isinstance(image, Image.Image):
-            return image.convert("RGB")
+            return upright(image)
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            return opened.convert("RGB")
+            return upright(opened)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"can't be decoded ({reason:.160})", where=where, remedy="send a whole JPEG or PNG") from None

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ganglion.core.images import upright, upright_size
+
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -34,7 +36,7 @@ class ImageEncoder:
         if path in self._kept:
             return self._kept[path]
         with Image.open(path) as image:
-            made = self._processor(images=[image.convert("RGB")], return_tensors="pt")
+            made = self._processor(images=[upright(image)], return_tensors="pt")
         encoded = EncodedImage(made["pixel_values"].half(), made["image_grid_thw"][0])
         if (left := self._left - encoded.pixel_values.nbytes) >= 0:
             self._kept[path], self._left = encoded, left
@@ -43,5 +45,6 @@ class ImageEncoder:
     def tokens(self, path: Path) -> int:
         """How many tokens the image in that file takes, from its size alone: nothing is decoded."""
         with Image.open(path) as image:
-            patches = self._processor.get_number_of_image_patches(image.height, image.width)
+            width, height = upright_size(image)
+        patches = self._processor.get_number_of_image_patches(height, width)
         return int(patches // self._processor.merge_size**2)

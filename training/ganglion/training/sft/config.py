@@ -213,18 +213,27 @@ def checked(config: SftConfig) -> tuple[str, Path, Path]:
     """
     if config.task is None:
         raise InputError("no task given", remedy="add --task, e.g. --task exo_assist")
-    get_task(config.task)
+    check_values(config)
+    files = [single.data for single in singles(config)]
+    if None in files or files[0] is None:
+        raise InputError("no data given", remedy="add --data FILE.json, e.g. from 'ganglion data synth'")
+    return config.task, files[0], config.out or Path("runs") / config.task
+
+
+def check_values(config: SftConfig) -> None:
+    """Check what is given; an estimate needs no more.
+
+    Raises:
+        InputError: naming the option and what it takes.
+    """
+    if config.task is not None:
+        get_task(config.task)
     _check_names("stages", [stage.name for stage in config.stages])
     _check_names("variants", [variant.name for variant in config.variants], RESERVED)
-    runs = singles(config)
-    for single in runs:
-        if single.data is None:
-            raise InputError("no data given", remedy="add --data FILE.json, e.g. from 'ganglion data synth'")
+    for single in singles(config):
         _check_choices(single)
         _check_numbers(single)
         _check_validation(single.validation)
-    assert runs[0].data is not None
-    return config.task, runs[0].data, config.out or Path("runs") / config.task
 
 
 def singles(config: SftConfig) -> list[SftConfig]:

@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from ganglion.core.datafile import read_datafile
-from ganglion.core.errors import GanglionError
+from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.images import upright_size
 from ganglion.core.paths import write_json
 from ganglion.core.tasks import Example, get_task
 from ganglion.training.processes import process_count
@@ -122,12 +123,14 @@ def _rows(config: SftConfig) -> Rows:
         if config.packing and config.max_length:
             return replace(packed, text_tokens=config.max_length, answer_tokens=config.max_length, images=0)
         return packed
-    examples = read_datafile(config.data, get_task(str(config.task)))
+    if config.task is None:
+        raise InputError("no task given", remedy="add --task, e.g. --task exo_assist: it says how to read --data")
+    examples = read_datafile(config.data, get_task(config.task))
     images = [[path for turn in example.turns for path in turn.images] for example in examples]
     largest = (0, 0)
     for path in {path for paths in images for path in paths}:
         with Image.open(path) as image:
-            largest = max(largest, image.size, key=lambda size: size[0] * size[1])
+            largest = max(largest, upright_size(image), key=lambda size: size[0] * size[1])
     most = max(len(paths) for paths in images)
     text, answer, how = _lengths(config, examples)
     if config.packing and config.max_length:

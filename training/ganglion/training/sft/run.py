@@ -15,7 +15,16 @@ from ganglion.core.tasks import get_task
 from ganglion.training.claim import RUN_FILE, claim
 from ganglion.training.evaluate.members import ENSEMBLE_FILE
 from ganglion.training.processes import is_main, join, main_first, process_count, wait_for_all
-from ganglion.training.sft.config import SftConfig, binding, checked, of_stage, of_variant, resolved, singles
+from ganglion.training.sft.config import (
+    SftConfig,
+    binding,
+    check_values,
+    checked,
+    of_stage,
+    of_variant,
+    resolved,
+    singles,
+)
 from ganglion.training.sft.publish import check_reachable, check_report, push
 from ganglion.training.sft.run_folder import LEAVES, STAGES, finish_curriculum
 from ganglion.training.sft.single import Data, train_single
@@ -26,7 +35,9 @@ def run(config: SftConfig) -> None:
     if config.estimate:
         from ganglion.training.sft.foresee import foresee
 
-        print("\n".join(foresee(config, config.out or Path("runs") / str(config.task))))
+        check_values(config)
+        name = config.task or Path(config.base).name.replace(":", "-")
+        print("\n".join(foresee(config, config.out or Path("runs") / name)))
         return
     out = train_sft(config)
     if is_main():

@@ -1,0 +1,22 @@
+"""Photographs as people see them: RGB, and turned as the camera noted.
+
+Phones store a picture as the sensor lay and note in EXIF how to turn it. Training, export and serving all read images
+by these two functions, so none sees a photograph on its side.
+"""
+
+from __future__ import annotations
+
+from PIL import ExifTags, Image, ImageOps
+
+_SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The decoded image in RGB, turned by its EXIF orientation."""
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height that `upright` gives, in pixels, from the header alone."""
+    sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    return (image.height, image.width) if sideways else image.size

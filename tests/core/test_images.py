@@ -1,0 +1,45 @@
+"""A photograph is seen as it was taken, whichever way the sensor lay."""
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from ganglion.core.images import upright, upright_size
+
+
+@pytest.fixture(params=range(1, 9))
+def photograph(request, tmp_path):
+    """A 12 x 8 picture, red on top, stored with one of the eight EXIF orientations."""
+    seen = np.zeros((8, 12, 3), np.uint8)
+    seen[:4, :, 0] = 255
+    stored = {
+        1: seen,
+        2: seen[:, ::-1],
+        3: seen[::-1, ::-1],
+        4: seen[::-1],
+        5: seen.transpose(1, 0, 2),
+        6: seen.transpose(1, 0, 2)[::-1],
+        7: seen.transpose(1, 0, 2)[::-1, ::-1],
+        8: seen.transpose(1, 0, 2)[:, ::-1],
+    }[request.param]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = request.param
+    path = tmp_path / "photograph.png"
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    return path, seen
+
+
+def test_it_is_turned_as_the_camera_noted(photograph):
+    path, seen = photograph
+    with Image.open(path) as image:
+        assert np.array_equal(np.asarray(upright(image)), seen)
+
+
+def test_its_size_is_known_from_the_header(photograph):
+    path, _ = photograph
+    with Image.open(path) as image:
+        assert upright_size(image) == (12, 8)
+
+
+def test_an_image_without_a_note_is_only_made_rgb():
+    assert upright(Image.new("L", (3, 2), 7)).getpixel((0, 0)) == (7, 7, 7)
