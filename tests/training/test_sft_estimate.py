@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from ganglion.core.errors import InputError  # noqa: E402
-from ganglion.model.offline import FAMILIES, offline_base  # noqa: E402
+from ganglion.model.offline import IMAGE_FAMILIES, offline_base  # noqa: E402
 from ganglion.model.vlm import load_vlm  # noqa: E402
 from ganglion.training.sft.adapter import add_adapter  # noqa: E402
 from ganglion.training.sft.compute.flop_count import counting_flops  # noqa: E402
@@ -28,6 +28,7 @@ from ganglion.training.sft.estimate.activations import Batch, activations  # noq
 from ganglion.training.sft.estimate.flops import batch_flops  # noqa: E402
 from ganglion.training.sft.estimate.skeleton import build_skeleton  # noqa: E402
 from ganglion.training.sft.estimate.weights import adam_bytes, frozen_weights  # noqa: E402
+from ganglion.training.sft.trainer import checkpoint_layers  # noqa: E402
 
 REAL = json.loads((Path(__file__).parent / "real_configs.json").read_text())["models"]
 QWEN2_VL_2B, QWEN3_VL_8B, CODELLAMA_7B_PYTHON = (
@@ -54,7 +55,7 @@ def test_parameter_counts_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_parameter_counts_are_those_of_built_models(family: str) -> None:
     model = load_vlm(offline_base(family, pretext=False))
     skeleton = build_skeleton(read_config(f"offline:{family}"), Plan(lora_r=8))
@@ -109,7 +110,7 @@ def tuned(family: str, plan: Plan) -> Any:
     model = add_adapter(model, options).train()
     model.config.use_cache = False
     if plan.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     return model
 
 
@@ -153,7 +154,7 @@ def plan_name(plan: Plan) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS, ids=plan_name)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_operations_from_shapes_are_those_counted_while_running(family: str, plan: Plan) -> None:
     model = tuned(family, plan)
     inputs, batch = random_batch(model.config)
@@ -164,7 +165,7 @@ def test_operations_from_shapes_are_those_counted_while_running(family: str, pla
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", [p for p in PLANS if not p.gradient_checkpointing], ids=plan_name)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_kept_activations_are_those_autograd_saves(family: str, plan: Plan) -> None:
     """Within 4 %: autograd's own account, weights and the loss left out."""
     model = tuned(family, plan)

@@ -64,6 +64,16 @@ def test_recomputed_activations_give_the_same_weights(sft: Runner, tmp_path: Pat
     assert sft(tmp_path / "kept") == 0
     assert sft(tmp_path / "again", "--gradient_checkpointing") == 0
     assert apart(tmp_path / "kept", tmp_path / "again") < 1e-6
+    kept, again = (read(tmp_path / name, "compute.json")["flops"]["total"] for name in ("kept", "again"))
+    assert 1.2 < again / kept < 1.5
+
+
+def test_recomputing_leaves_a_frozen_vision_tower_alone(sft: Runner, tmp_path: Path) -> None:
+    frozen = ("--lora.vision", "false", "--steps", "1")
+    assert sft(tmp_path / "kept", *frozen) == 0
+    assert sft(tmp_path / "again", *frozen, "--gradient_checkpointing") == 0
+    kept, again = (read(tmp_path / name, "compute.json")["flops"]["total"] for name in ("kept", "again"))
+    assert 1.2 < again / kept < 1.43  # the text part's forward pass once more; 1.47 with the tower's backward pass
 
 
 def test_worker_processes_change_nothing(sft: Runner, tmp_path: Path) -> None:

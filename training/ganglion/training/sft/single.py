@@ -107,7 +107,7 @@ def prepare(
     from ganglion.training.sft.adapter import add_adapter, continue_adapter
     from ganglion.training.sft.callbacks import Flow, Progress
     from ganglion.training.sft.hardware import chosen_dtype
-    from ganglion.training.sft.trainer import SftTrainer, arguments
+    from ganglion.training.sft.trainer import SftTrainer, arguments, checkpoint_layers
     from ganglion.training.sft.validation import Validation
 
     if config.threads:
@@ -141,6 +141,8 @@ def prepare(
         tuned = continue_adapter(model, config.init_adapter, config.lora, base_hash)
     else:
         tuned = add_adapter(model, config.lora)
+    if config.gradient_checkpointing:
+        checkpoint_layers(tuned)
     blind = processor.image_token and not all(turn.images for example in examples for turn in example.turns)
     trainer = SftTrainer(
         config,

@@ -76,6 +76,16 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
         self.model.save_pretrained(output_dir or self.args.output_dir, save_embedding_layers=False)
 
 
+def checkpoint_layers(model: Any) -> None:
+    """Keep the inputs of layers alone for the backward pass and compute the rest again (Chen et al. 2016).
+
+    Trainer's own switch also makes every input embedding ask for gradients, which only reentrant checkpointing needs.
+    Qwen2-VL's and 2.5-VL's patches are one: a frozen vision tower would run its whole backward pass for nothing.
+    """
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.disable_input_require_grads()
+
+
 def arguments(config: SftConfig, dtype: torch.dtype, folder: Path, unused_parameters: bool) -> TrainingArguments:
     """Trainer's arguments.
 
@@ -95,8 +105,6 @@ def arguments(config: SftConfig, dtype: torch.dtype, folder: Path, unused_parame
         max_steps=config.steps or -1,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulation,
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         optim=_OPTIMIZERS[optim.name],
         learning_rate=optim.lr,
         lr_scheduler_type=_SCHEDULES[optim.schedule],

@@ -71,7 +71,7 @@ def activations(model: Skeleton, plan: Plan, batch: Batch, on_gpu: bool) -> Acti
     of_tower, kept_vision, working_vision = 0, 0, 0
     if vision and patches:
         working_vision = 3 * vision.inner * keeps.element * patches + _unpacked(model, plan, in_vision=True)
-        if vision_has_backward(model, plan):
+        if model.vision_adapted:
             merger = _mergers(vision, keeps) * patches
             kept_vision = merger + _moment(patches, vision.depth, vision.width, _vision_block(vision, keeps), plan)
             inputs = vision.depth * vision.width * keeps.element * patches
@@ -85,11 +85,6 @@ def activations(model: Skeleton, plan: Plan, batch: Batch, on_gpu: bool) -> Acti
     while_text = Activations(of_tower + kept_text, logits, working_text, inputs)
     while_vision = Activations(kept_vision, 0, working_vision, inputs)
     return max(while_text, while_vision, key=lambda moment: moment.peak)
-
-
-def vision_has_backward(model: Skeleton, plan: Plan) -> bool:
-    """Whether gradients flow through the tower: it is adapted, or checkpointing wakes it."""
-    return model.vision is not None and (model.vision_adapted or (plan.gradient_checkpointing and model.tower_wakes))
 
 
 def _moment(rows: int, layers: int, width: int, content: int, plan: Plan) -> int:

@@ -6,7 +6,7 @@ the forward pass of all layers once more. Causal attention counts as full, as to
 
 from __future__ import annotations
 
-from ganglion.training.sft.estimate.activations import Batch, vision_has_backward
+from ganglion.training.sft.estimate.activations import Batch
 from ganglion.training.sft.estimate.plan import Plan
 from ganglion.training.sft.estimate.shapes import decoder, tower
 from ganglion.training.sft.estimate.skeleton import Linear, Skeleton
@@ -19,16 +19,13 @@ _LAST = (".mlp.down_proj", ".mlp.fc2", ".mlp.linear_fc2", ".mlp.c_proj")
 
 def batch_flops(model: Skeleton, plan: Plan, batch: Batch) -> int:
     """Of one forward and backward pass of `batch`."""
-    in_tower = vision_has_backward(model, plan)
-    # The first layers' inputs need no gradient where nothing before them is trained, unless checkpointing asks for it.
-    tower_needs_input = plan.gradient_checkpointing and model.tower_wakes
-    text_needs_input = plan.gradient_checkpointing or in_tower
+    in_tower = model.vision_adapted
     total = 0
     for layer in model.linears:
         rows = _rows(layer, model, batch)
         backward = in_tower if layer.in_vision else True
-        first = _is_first(layer)
-        needs_input = not first or (tower_needs_input if layer.in_vision else text_needs_input)
+        # The first layers' inputs need no gradient where nothing before them is trained.
+        needs_input = not _is_first(layer) or (in_tower and not layer.in_vision)
         total += _linear(layer, rows, plan.lora_r, backward, backward and needs_input)
         if plan.gradient_checkpointing and backward and _in_block(layer, model):
             total += _recomputed(layer, rows, plan.lora_r)

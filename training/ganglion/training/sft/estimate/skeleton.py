@@ -52,8 +52,6 @@ class Skeleton:
     others      weights of neither linear layers nor token embeddings: norms, patch embedding, vision positions
     buffers     bytes of tables that are not weights
     adapter     sizes of the adapter's matrices
-    tower_wakes whether checkpointing makes gradients flow through a frozen vision tower: transformers then asks the
-                output of every input embedding for gradients, and for some families the patches' is one
     """
 
     config: Any
@@ -65,7 +63,6 @@ class Skeleton:
     others: int
     buffers: int
     adapter: tuple[int, ...]
-    tower_wakes: bool
 
     @property
     def text(self) -> Any:
@@ -150,14 +147,13 @@ def _build(config: Any, plan: Plan) -> Skeleton:
         total = sum(parameter.numel() for parameter in model.parameters())
         tied = head.weight is table
         buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
-        wakes = any(_embeds_patches(module) for name, module in model.named_modules() if name.endswith(VISION))
         adapted, sizes = _adapter(model, plan)
     inner = [replace(layer, adapted=layer.name in adapted) for layer in found if layer.name != head_name]
     linears = [*inner, *(layer for layer in found if layer.name == head_name)]
     in_linears = sum(x.inputs * x.outputs for x in linears if not (tied and x.name == head_name))
     embeddings = table.numel()
     others = total - in_linears - embeddings
-    return Skeleton(config, total, tuple(linears), head_name, tied, embeddings, others, buffers, sizes, wakes)
+    return Skeleton(config, total, tuple(linears), head_name, tied, embeddings, others, buffers, sizes)
 
 
 def _model(config: Any) -> Any:
@@ -170,13 +166,6 @@ def _model(config: Any) -> Any:
         raise InputError(
             f"a {config.model_type} model can't be fine-tuned here", remedy="give a causal LM or a Qwen-VL checkpoint"
         ) from error
-
-
-def _embeds_patches(tower: Any) -> bool:
-    try:
-        return hasattr(tower.get_input_embeddings(), "register_forward_hook")
-    except NotImplementedError:
-        return False
 
 
 def _adapter(model: Any, plan: Plan) -> tuple[set[str], tuple[int, ...]]:
