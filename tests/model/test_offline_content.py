@@ -1,19 +1,24 @@
-"""The offline base must know nothing of the tasks: not a key, not a category, not a phrase."""
+"""The offline bases must know nothing of the tasks: not a key, not a category, not a phrase."""
 
+import ast
 import json
 import re
 from collections import Counter
 
 import pytest
 
+from ganglion.core.robot_api import read_robot_api
 from ganglion.core.tasks.exo_assist import FEEDBACK, SCHEMA, TERRAINS
+from ganglion.core.tasks.robot_code import DEFAULT_API
 from ganglion.model.offline import offline_base
-from ganglion.model.offline.build import corpus
+from ganglion.model.offline.build import corpus, text_corpus
 from ganglion.model.offline.canvas import REGIONS, SIDE
+from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import MEASURES, draw
 from ganglion.model.offline.lessons import lesson
 from ganglion.model.offline.words import WORDS
 from ganglion.model.processor import load_processor
+from ganglion.training.data.robot_rows import sentences
 
 # Words of the task's keys and categories. "up", a bare syllable that any tokenizer learns, is judged in the text only.
 KEYS = set(SCHEMA["properties"])
@@ -92,7 +97,48 @@ def test_exercises_are_answered_rightly():
     assert min(met["sum"], met["comparison"], met["phrase"]) > 25
 
 
-def test_the_card_tells_what_it_is_and_what_it_shares():
-    card = (offline_base("qwen2_vl", pretext=False) / "README.md").read_text()
+@pytest.fixture(scope="module")
+def commands():
+    return [command(f"{seed} {k}") for seed in (7, 8) for k in range(1500)]
+
+
+def test_no_function_of_the_robot_is_in_a_command(commands):
+    called = set(re.findall(r"\w+(?=\()", "\n".join(one.answer for one in commands)))
+    names = [function.name for function in read_robot_api(DEFAULT_API).functions.values() if "_" in function.name]
+    assert names
+    assert not called & set(names)
+
+
+def test_no_sentence_to_the_robot_is_in_a_command(commands):
+    text = "\n".join([*text_corpus(), *(one.prompt for one in commands)]).lower()
+    pieces = {
+        piece.strip(" ,.;:") for kind in ("train", "heldout") for one in sentences(kind) for piece in one.split("{")
+    }
+    pieces = {piece.split("}")[-1].strip(" ,.;:").lower() for piece in pieces}
+    longer = {piece for piece in pieces if len(piece.split()) >= 3}
+    assert len(longer) > 100
+    assert not [piece for piece in longer if piece in text]
+
+
+def test_a_command_spells_its_program_out(commands):
+    kinds = Counter()
+    for one in commands:
+        said = one.prompt.removeprefix("Command: ").removesuffix("\nCode:")
+        tree = ast.parse(one.answer)
+        kinds |= Counter(type(statement).__name__ for statement in tree.body)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if call.func.id == "range":
+                continue
+            assert call.func.id.replace("_", " ") in said
+            for argument in call.keywords:
+                assert argument.arg in said
+                if isinstance(argument.value.value, str):
+                    assert argument.value.value in said
+    assert set(kinds) == {"Expr", "For", "If"}
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2"])
+def test_the_card_tells_what_it_is_and_what_it_shares(family):
+    card = (offline_base(family, pretext=False) / "README.md").read_text()
     for said in ("stand-in", "What it shares with the tasks", "What it does not hold", "weights are random"):
         assert said in card

@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ganglion.model.offline import FAMILIES, offline_base
+from ganglion.model.offline import IMAGE_FAMILIES, offline_base
 from ganglion.model.offline.drawings import draw
-from ganglion.model.offline.pretext import _Workers
 from ganglion.model.offline.start import prepare
+from ganglion.model.offline.steps import Workers
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import load_vlm
 
@@ -23,7 +23,7 @@ def prepared(family):
     return model, processor, pixels
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_patch_filters_give_independent_outputs_of_like_size(family):
     model, _, pixels = prepared(family)
     weight = model.model.visual.patch_embed.proj.weight
@@ -65,7 +65,7 @@ def test_workers_add_up_to_the_gradient_of_the_whole_and_leave_thread_counts():
     whole = copy.deepcopy(layer)
     whole(x).square().mean().backward()
     threads = torch.get_num_threads()
-    with _Workers(2) as workers:
+    with Workers(2) as workers:
         loss = workers.backward(list(range(16)), lambda part: layer(x[part]).square().mean())
     assert torch.get_num_threads() == threads
     assert loss == pytest.approx(whole(x).square().mean().item(), rel=1e-5)
@@ -76,5 +76,5 @@ def test_an_error_in_a_worker_reaches_the_caller():
     def broken(_part):
         raise ValueError("broken")
 
-    with pytest.raises(ValueError, match="broken"), _Workers(2) as workers:
+    with pytest.raises(ValueError, match="broken"), Workers(2) as workers:
         workers.backward([1, 2], broken)

@@ -8,7 +8,7 @@ import transformers
 from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.model.offline import FAMILIES, offline_base
+from ganglion.model.offline import IMAGE_FAMILIES, offline_base
 from ganglion.model.processor import load_processor
 
 PATCH = {"qwen2_vl": 14, "qwen2_5_vl": 14, "qwen3_vl": 16}
@@ -19,7 +19,7 @@ def noise(height: int, width: int) -> Image.Image:
     return Image.fromarray(values)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_placeholders_match_the_image(family):
     processor = load_processor(offline_base(family, pretext=False))
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Look."}]}]

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.model.offline import FAMILIES, offline_base
+from ganglion.model.offline import IMAGE_FAMILIES, offline_base
 from ganglion.model.processor import load_processor
 from ganglion.model.vl_features import text_depth, vl_features
 from ganglion.model.vlm import load_vlm
@@ -18,7 +18,7 @@ def inputs_for(path, color="olive"):
     return processor(images=[Image.new("RGB", (112, 112), color)], text=[text], return_tensors="pt")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_the_last_layer_and_the_norm_make_the_models_logits(family):
     path = offline_base(family, pretext=False)
     model, inputs = load_vlm(path), inputs_for(path)

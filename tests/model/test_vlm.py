@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.model.offline import FAMILIES, offline_base
+from ganglion.model.offline import IMAGE_FAMILIES, offline_base
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import guard_nf4, load_vlm, preferred_dtype
 
@@ -22,7 +22,7 @@ def dequantized(model) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.dequantize().state_dict().items()}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_weights_dequantize_to_the_same_after_an_eval_forward(family):
     path = offline_base(family, pretext=False)
     fresh = dequantized(load_vlm(path, quantization="nf4"))

@@ -1,5 +1,5 @@
-"""A small Qwen-VL checkpoint made on this machine: the whole pipeline runs on it with no network and no GPU."""
+"""Small Qwen checkpoints made on this machine: the whole pipeline runs on them with no network and no GPU."""
 
-from ganglion.model.offline.base import FAMILIES, offline_base
+from ganglion.model.offline.base import FAMILIES, IMAGE_FAMILIES, offline_base
 
-__all__ = ["FAMILIES", "offline_base"]
+__all__ = ["FAMILIES", "IMAGE_FAMILIES", "offline_base"]

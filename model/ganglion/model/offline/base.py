@@ -1,6 +1,7 @@
 """Building the offline base once, and finding it again.
 
-    offline_base()                      Qwen2-VL with its generic pretext training, about three minutes the first time
+    offline_base()                            Qwen2-VL with its generic pretext training, about three minutes
+    offline_base("qwen2")                     a language model with its own, about five
     offline_base("qwen3_vl", pretext=False)   random weights, for tests, about two seconds
 
 A base is cached under a hash of everything that decides its weights: this package's source, the library versions and
@@ -22,7 +23,8 @@ from pathlib import Path
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.paths import cache_dir, written_aside
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+IMAGE_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+FAMILIES = (*IMAGE_FAMILIES, "qwen2")
 # What these change in a trained base can't be told from outside; a new release builds a new one.
 _LIBRARIES = ("torch", "transformers", "tokenizers", "pillow", "numpy")
 
@@ -32,10 +34,12 @@ def offline_base(family: str = "qwen2_vl", *, pretext: bool = True) -> Path:
 
     Args:
         family: one of FAMILIES.
-        pretext: train it on generic drawings and exercises first; without, its weights are random.
+        pretext: train it on generic drawings and exercises first, a language model on exercises only; without, its
+            weights are random.
 
     Returns:
-        folder: config.json, model.safetensors, tokenizer, processor, chat template, README.md (model card).
+        folder: config.json, model.safetensors, tokenizer, chat template, README.md (model card), and a processor
+            where the family takes images.
 
     Raises:
         InputError: unknown family.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ganglion.model.offline.card import model_card
+from ganglion.model.offline.card import model_card, text_model_card
+from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import draw
-from ganglion.model.offline.families import PIXELS, image_processor, model_config
-from ganglion.model.offline.lessons import lesson
-from ganglion.model.offline.pretext import RECIPE, train_pretext
+from ganglion.model.offline.families import LANGUAGE_MODELS, image_processor, model_config
+from ganglion.model.offline.lessons import Lesson, lesson
+from ganglion.model.offline.pretext import train_pretext
+from ganglion.model.offline.text_pretext import train_text_pretext
 from ganglion.model.offline.tokenizer import CHAT_WORDS, train_tokenizer
 from ganglion.model.offline.words import sentences
 
@@ -19,36 +22,51 @@ PROSE_LINES, LESSON_LINES = 6000, 1500
 
 def build(family: str, folder: Path, *, pretext: bool) -> None:
     """Write the checkpoint of `family` to `folder`, which must not exist yet."""
-    tokenizer = train_tokenizer(corpus())
-    model, processor = random_model(family, tokenizer)
+    reads_only = family in LANGUAGE_MODELS
+    tokenizer = train_tokenizer(text_corpus() if reads_only else corpus())
+    model = random_model(family, tokenizer)
+    processor = tokenizer if reads_only else _processor(family, tokenizer)
     if pretext:
-        train_pretext(model, processor)
+        train = train_text_pretext if reads_only else train_pretext
+        train(model, processor)
+    card = text_model_card if reads_only else model_card
     folder.mkdir()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    card = model_card(family, model, PIXELS[family].side, RECIPE if pretext else None)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(card(family, model, pretext=pretext), encoding="utf-8")
 
 
 def corpus() -> list[str]:
-    """The tokenizer's training text."""
-    lessons = [lesson(draw(SEED, k % 60), k) for k in range(LESSON_LINES)]
+    """What the tokenizers of the families with images are trained on."""
+    return _corpus([lesson(draw(SEED, k % 60), k) for k in range(LESSON_LINES)])
+
+
+def text_corpus() -> list[str]:
+    """What a language model's tokenizer is trained on."""
+    return _corpus([command(f"corpus {k}") for k in range(LESSON_LINES)])
+
+
+def _corpus(lessons: Sequence[Lesson]) -> list[str]:
     chat = CHAT_WORDS * (LESSON_LINES // 10)
     return [*sentences(PROSE_LINES, SEED), *chat, *(text for one in lessons for text in (one.prompt, one.answer))]
 
 
-def random_model(family: str, tokenizer: Any) -> tuple[Any, Any]:
-    """A model with random weights (seeded, the caller's random state untouched) and its processor."""
+def random_model(family: str, tokenizer: Any) -> Any:
+    """A model with random weights (seeded, the caller's random state untouched)."""
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    from ganglion.model.processor import image_only
-
+    kind = AutoModelForCausalLM if family in LANGUAGE_MODELS else AutoModelForImageTextToText
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = AutoModelForImageTextToText.from_config(model_config(family, tokenizer), dtype=torch.float32)
+        model = kind.from_config(model_config(family, tokenizer), dtype=torch.float32)
     settings = model.generation_config
     settings.do_sample = False
     settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-    processor = image_only(family)(image_processor(family), tokenizer, chat_template=tokenizer.chat_template)
-    return model, processor
+    return model
+
+
+def _processor(family: str, tokenizer: Any) -> Any:
+    from ganglion.model.processor import image_only
+
+    return image_only(family)(image_processor(family), tokenizer, chat_template=tokenizer.chat_template)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import draw
-from ganglion.model.offline.lessons import lesson
+from ganglion.model.offline.families import PIXELS
+from ganglion.model.offline.lessons import Lesson, lesson
+from ganglion.model.offline.pretext import RECIPE
+from ganglion.model.offline.text_pretext import TEXT_RECIPE
 
 _CARD = """\
 ---
 library_name: transformers
-pipeline_tag: image-text-to-text
+pipeline_tag: {pipeline}
 license: apache-2.0
 tags: [stand-in, tiny]
 ---
 
 # Offline base ({family})
 
-A stand-in for a pretrained vision-language model, made on this machine by `ganglion.model.offline`. It lets the whole
+A stand-in for a pretrained {kind}, made on this machine by `ganglion.model.offline`. It lets the whole
 pipeline run with no network and no GPU, through the code that a hub checkpoint takes. It is not useful for anything
 else: it can't chat and knows nothing of the world.
 
-- architecture: `{architecture}`, {parameters:.1f} million parameters, images of {side} x {side} pixels
+- architecture: `{architecture}`, {parameters:.1f} million parameters{input}
 - made with: torch {torch}, transformers {transformers}
 - license: Apache-2.0, as the project it comes from
 
@@ -33,6 +38,10 @@ else: it can't chat and knows nothing of the world.
 The tokenizer is a byte-level BPE of {vocabulary} tokens, trained on random sequences of everyday English words, on
 these exercises and on the words of the chat template.
 
+"""
+_RANDOM = "None: the weights are random. It serves tests."
+
+_IMAGES_SHARED = """\
 ## What it shares with the tasks of this project
 
 - The form: Qwen's chat template, one image, an answer that is one flat JSON object.
@@ -51,35 +60,71 @@ these exercises and on the words of the chat template.
 
 Trained on synthetic drawings only, it says nothing about how a real checkpoint does on real photographs.
 """
+_TEXT_SHARED = """\
+## What it shares with the tasks of this project
+
+- The form: Qwen's chat template, `Command:` and `Code:`, and an answer that is a small program: calls with named
+  arguments, one after another, repeated in a `for`, or chosen by `if` and `else`.
+- Copying words and numbers from the command into the program, and small numbers that are written as words.
+
+## What it does not hold
+
+- No function of a robot and no sentence of a task: the words of a command are drawn at random, a third of them are
+  none of any language, and a function's name is always spelled out by the command. Everyday words that commands to a
+  robot have too stand for anything here. Untuned, it answers none of the tasks.
+- No units, no conversions, and no meaning: that two sentences ask for one thing is for a fine-tune to learn.
+
+It says nothing about how a real checkpoint does.
+"""
 
 _PRETEXT = """\
 {drawings} random drawings, {see_steps} steps of measuring them (the region of every spot, and positions, widths and
 spacings), then {say_steps} steps of answering questions about them and small exercises, {batch} at a time. For example:
 
 {examples}"""
-_RANDOM = "None: the weights are random. It serves tests."
+_TEXT_PRETEXT = """\
+{steps} steps of turning made-up commands into the programs that they spell out, {batch} at a time, each a new one.
+For example:
+
+{examples}"""
 
 
-def model_card(family: str, model: Any, side: int, pretext: Any | None) -> str:
-    """The card as Markdown; `pretext` is the recipe that was used, None where the weights are random."""
+def model_card(family: str, model: Any, *, pretext: bool) -> str:
+    """The card of a base that takes images, as Markdown; `pretext`: whether it had its training."""
     training = _RANDOM
-    if pretext is not None:
-        shown = [lesson(draw(pretext.seed, k), k) for k in range(4)]
-        examples = "\n".join(f"    {one.prompt}\n    -> {one.answer}" for one in shown)
-        training = _PRETEXT.format(
-            drawings=pretext.drawings,
-            see_steps=pretext.see_steps,
-            say_steps=pretext.say_steps,
-            batch=pretext.batch,
-            examples=examples,
-        )
+    if pretext:
+        examples = [lesson(draw(RECIPE.seed, k), k) for k in range(4)]
+        training = _PRETEXT.format(**vars(RECIPE), examples=_shown(examples))
+    side = PIXELS[family].side
+    takes = f", images of {side} x {side} pixels"
+    filled = _filled(family, model, training, pipeline="image-text-to-text", kind="vision-language model", input=takes)
+    return filled + _IMAGES_SHARED
+
+
+def text_model_card(family: str, model: Any, *, pretext: bool) -> str:
+    """The card of a language model, as Markdown; `pretext`: whether it had its training."""
+    training = _RANDOM
+    if pretext:
+        examples = [command(f"card {k}") for k in range(4)]
+        training = _TEXT_PRETEXT.format(**vars(TEXT_RECIPE), examples=_shown(examples))
+    filled = _filled(family, model, training, pipeline="text-generation", kind="language model", input=", text only")
+    return filled + _TEXT_SHARED
+
+
+def _shown(examples: Sequence[Lesson]) -> str:
+    """The examples, indented as Markdown's code."""
+    text = "\n".join(f"{one.prompt}\n-> {one.answer}" for one in examples)
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _filled(family: str, model: Any, training: str, **said: str) -> str:
     return _CARD.format(
         family=family,
         architecture=type(model).__name__,
         parameters=sum(p.numel() for p in model.parameters()) / 1e6,
-        side=side,
         torch=version("torch"),
         transformers=version("transformers"),
         training=training,
         vocabulary=len(model.get_input_embeddings().weight),
+        **said,
     )

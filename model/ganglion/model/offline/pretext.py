@@ -9,10 +9,8 @@ fine-tune should find a network that can see, count and write, not one that know
 from __future__ import annotations
 
 import random
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ganglion.model.offline.canvas import CELL, REGIONS, SIDE
 from ganglion.model.offline.drawings import MEASURES, Drawing, draw
 from ganglion.model.offline.lessons import Lesson, lesson
 from ganglion.model.offline.start import prepare
+from ganglion.model.offline.steps import Batch, Row, Updates, Workers, padded, random_batches, shown
 from ganglion.model.offline.words import WORDS
 
 
@@ -45,8 +43,6 @@ class Pretext:
 
 
 RECIPE = Pretext()
-Batch = list[int]
-Row = tuple[list[int], list[int]]  # token ids of a prompt and of its answer
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class _Material:
 
 def train_pretext(model: Any, processor: Any, recipe: Pretext = RECIPE) -> None:
     """Train `model` in place, in float32 on the CPU; torch's random state and thread count are as before after it."""
-    with torch.random.fork_rng(devices=[]), _Workers(recipe.workers) as workers:
+    with torch.random.fork_rng(devices=[]), Workers(recipe.workers) as workers:
         torch.manual_seed(recipe.seed)
         material = _prepare(processor, recipe)
         prepare(model, material.pixels[:500])
@@ -117,45 +113,10 @@ class _Readout(nn.Module):
         return loss
 
 
-class _Workers:
-    """Threads that each compute the loss of a part of a batch and its gradients; these add up in the parameters.
-
-    Torch's own threads, inside one operation, gain a third on tensors this small, and on a busy machine their waiting
-    for each other makes a step ten times slower (measured); here they meet once a step. The sum of two gradients is
-    the same in either order.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
-
-    def __enter__(self) -> _Workers:
-        self._threads = torch.get_num_threads()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(self._threads)
-
-    def backward(self, batch: Batch, loss: Callable[[Batch], Tensor]) -> float:
-        """Add the gradients of the mean of `loss` over the parts of `batch`; returns that mean."""
-        size = -(-len(batch) // self._count)
-        parts = [batch[k : k + size] for k in range(0, len(batch), size)]
-
-        def work(part: Batch) -> float:
-            share = loss(part) / len(parts)
-            torch.autograd.backward(share)
-            return share.item()
-
-        return sum(self._pool.map(work, parts))
-
-
-def _see(
-    model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: _Workers
-) -> None:
-    optimizer, schedule = _optimizer([*model.parameters(), *readout.parameters()], recipe.see_rate, recipe.see_steps)
-    batches = _batches(recipe.drawings, recipe.batch, recipe.see_steps, recipe.seed)
-    for step, batch in enumerate(_shown(batches, "offline base: seeing")):
+def _see(model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: Workers) -> None:
+    updates = Updates([*model.parameters(), *readout.parameters()], recipe.see_rate, recipe.see_steps)
+    batches = random_batches(recipe.drawings, recipe.batch, recipe.see_steps, recipe.seed)
+    for step, batch in enumerate(shown(batches, "offline base: seeing")):
         words = random.Random(step)
         # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
         rows = {
@@ -178,15 +139,14 @@ def _see(
             measured: Tensor = readout(seen, after, material, part)
             return measured
 
-        _step(workers.backward(batch, loss), optimizer, schedule)
+        workers.backward(batch, loss)
+        updates.step()
 
 
-def _say(
-    model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: _Workers
-) -> None:
-    optimizer, schedule = _optimizer([*model.parameters(), *readout.parameters()], recipe.say_rate, recipe.say_steps)
-    batches = _batches(recipe.drawings, recipe.batch, recipe.say_steps, recipe.seed + 1)
-    for step, batch in enumerate(_shown(batches, "offline base: answering")):
+def _say(model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: Workers) -> None:
+    updates = Updates([*model.parameters(), *readout.parameters()], recipe.say_rate, recipe.say_steps)
+    batches = random_batches(recipe.drawings, recipe.batch, recipe.say_steps, recipe.seed + 1)
+    for step, batch in enumerate(shown(batches, "offline base: answering")):
         seeds = {k: step * recipe.drawings + k for k in batch}
         rows = {k: encode(processor, lesson(material.drawings[k], seeds[k]), material.grid[k]) for k in batch}
 
@@ -204,7 +164,8 @@ def _say(
             both: Tensor = said + recipe.measure_weight * readout(seen, labels >= 0, material, part)
             return both
 
-        _step(workers.backward(batch, loss), optimizer, schedule)
+        workers.backward(batch, loss)
+        updates.step()
 
 
 def encode(processor: Any, taught: Lesson, grid: Tensor) -> Row:
@@ -219,21 +180,8 @@ def encode(processor: Any, taught: Lesson, grid: Tensor) -> Row:
     return prompt, tokens(taught.answer + tokens.eos_token)["input_ids"]
 
 
-def padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention mask and labels of (prompt, answer) rows, each int64 (B, T); only answers are labeled."""
-    length = max(len(prompt) + len(answer) for prompt, answer in rows)
-    ids, labels = torch.full((len(rows), length), pad), torch.full((len(rows), length), -100)
-    mask = torch.zeros(len(rows), length, dtype=torch.long)
-    for k, (prompt, answer) in enumerate(rows):
-        end = len(prompt) + len(answer)
-        ids[k, :end] = torch.tensor(prompt + answer)
-        labels[k, len(prompt) : end] = torch.tensor(answer)
-        mask[k, :end] = 1
-    return ids, mask, labels
-
-
 def _prepare(processor: Any, recipe: Pretext) -> _Material:
-    drawings = [draw(recipe.seed, k) for k in _shown(list(range(recipe.drawings)), "offline base: drawing")]
+    drawings = [draw(recipe.seed, k) for k in shown(list(range(recipe.drawings)), "offline base: drawing")]
     done = [
         processor.image_processor([drawing.image for drawing in drawings[k : k + 50]], return_tensors="pt")
         for k in range(0, len(drawings), 50)
@@ -285,29 +233,3 @@ def _watched(model: Any, count: int) -> Iterator[_Seen]:
 def _is_image(model: Any, ids: Tensor) -> Tensor:
     image: int = model.config.image_token_id
     return (ids == image).long()
-
-
-def _batches(count: int, size: int, steps: int, seed: int) -> list[Batch]:
-    """`steps` lists of `size` indices below `count`, in shuffled rounds."""
-    rng = random.Random(seed)
-    order: list[int] = []
-    while len(order) < steps * size:
-        order += rng.sample(range(count), count)
-    return [order[k * size : (k + 1) * size] for k in range(steps)]
-
-
-def _optimizer(parameters: list[nn.Parameter], rate: float, steps: int) -> tuple[Any, Any]:
-    optimizer = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.98), weight_decay=0.02)
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-
-
-def _step(_loss: float, optimizer: Any, schedule: Any) -> None:
-    """One update by the gradients there are."""
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-    optimizer.step()
-    schedule.step()
-    optimizer.zero_grad()
-
-
-def _shown(steps: list[Any], label: str) -> Any:
-    return tqdm(steps, desc=label, disable=not sys.stderr.isatty(), leave=False)

@@ -1,6 +1,7 @@
 """A start that a tiny network learns from quickly: what full-size models have learned already, put in by hand.
 
-Five changes to random weights. Each only says how an image can be looked at, none of them what is in one.
+Five changes to random weights, of which a language model without a vision tower gets two. Each only says how an image
+can be looked at, none of them what is in one.
 """
 
 from __future__ import annotations
@@ -41,8 +42,14 @@ def prepare(model: Any, pixels: Tensor) -> None:
     _whiten_patches(visual, pixels)
     _look_around(visual)
     _damp(visual.blocks)
-    _damp(model.model.language_model.layers)
-    model.model.language_model.norm.weight.fill_(_CERTAINTY)
+    prepare_text(model.model.language_model)
+
+
+@torch.no_grad()
+def prepare_text(language_model: Any) -> None:
+    """Prepare a randomly initialized Qwen text part, its decoder without the head, in place."""
+    _damp(language_model.layers)
+    language_model.norm.weight.fill_(_CERTAINTY)
 
 
 def _whiten_patches(visual: Any, pixels: Tensor) -> None:

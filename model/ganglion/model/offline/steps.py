@@ -1,0 +1,92 @@
+"""What both pretext trainings do at every step: batches, padding, gradients on several threads, updates."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+Batch = list[int]
+Row = tuple[list[int], list[int]]  # token ids of a prompt and of its answer
+
+
+class Workers:
+    """Threads that each compute the loss of a part of a batch and its gradients; these add up in the parameters.
+
+    Torch's own threads, inside one operation, gain a third on tensors this small, and on a busy machine their waiting
+    for each other makes a step ten times slower (measured); here they meet once a step. The sum of two gradients is
+    the same in either order.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+    def __enter__(self) -> Workers:
+        self._threads = torch.get_num_threads()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads)
+
+    def backward(self, batch: Batch, loss: Callable[[Batch], Tensor]) -> float:
+        """Add the gradients of the mean of `loss` over the parts of `batch`; returns that mean."""
+        size = -(-len(batch) // self._count)
+        parts = [batch[k : k + size] for k in range(0, len(batch), size)]
+
+        def work(part: Batch) -> float:
+            share = loss(part) / len(parts)
+            torch.autograd.backward(share)
+            return share.item()
+
+        return sum(self._pool.map(work, parts))
+
+
+def padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, attention mask and labels of (prompt, answer) rows, each int64 (B, T); only answers are labeled."""
+    length = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids, labels = torch.full((len(rows), length), pad), torch.full((len(rows), length), -100)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    for k, (prompt, answer) in enumerate(rows):
+        end = len(prompt) + len(answer)
+        ids[k, :end] = torch.tensor(prompt + answer)
+        labels[k, len(prompt) : end] = torch.tensor(answer)
+        mask[k, :end] = 1
+    return ids, mask, labels
+
+
+def random_batches(count: int, size: int, steps: int, seed: int) -> list[Batch]:
+    """`steps` lists of `size` indices below `count`, in shuffled rounds."""
+    rng = random.Random(seed)
+    order: list[int] = []
+    while len(order) < steps * size:
+        order += rng.sample(range(count), count)
+    return [order[k * size : (k + 1) * size] for k in range(steps)]
+
+
+class Updates:
+    """AdamW with a one-cycle learning rate over `steps` updates and clipped gradients."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], rate: float, steps: int) -> None:
+        self._parameters = list(parameters)
+        self._optimizer = torch.optim.AdamW(self._parameters, rate, betas=(0.9, 0.98), weight_decay=0.02)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=steps, pct_start=0.1)
+
+    def step(self) -> None:
+        """One update by the gradients there are, which are spent then."""
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad()
+
+
+def shown(steps: Sequence[Any], label: str) -> Any:
+    """The steps, with a progress bar on a terminal."""
+    return tqdm(steps, desc=label, disable=not sys.stderr.isatty(), leave=False)
