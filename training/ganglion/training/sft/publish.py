@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.model.checkpoint import HUB_NAME
+from ganglion.training.processes import is_main
 from ganglion.training.sft.config import SftConfig
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+PROJECT = "ganglion"  # what runs are grouped by at a tracker
+TENSORBOARD = "tensorboard"  # in the run's folder
 
 
 def check_report(config: SftConfig) -> None:
@@ -18,6 +22,21 @@ def check_report(config: SftConfig) -> None:
     package = _PACKAGES.get(config.report_to)
     if package and importlib.util.find_spec(package) is None:
         raise InputError(f"--report_to {config.report_to} needs the package {package}", remedy=f"pip install {package}")
+
+
+def trackers(config: SftConfig, out: Path) -> list[Any]:
+    """Trainer's callbacks that send the loss where it is asked for; those of TensorBoard stay in the run's folder."""
+    from transformers import integrations
+
+    if config.report_to == "tensorboard":
+        if not is_main():
+            return []
+        from torch.utils.tensorboard import SummaryWriter
+
+        return [integrations.TensorBoardCallback(SummaryWriter(str(out / TENSORBOARD)))]
+    os.environ.setdefault("WANDB_PROJECT", PROJECT)
+    made = {"wandb": integrations.WandbCallback, "trackio": integrations.TrackioCallback}
+    return [made[config.report_to]()] if config.report_to in made else []
 
 
 def check_reachable(config: SftConfig) -> None:

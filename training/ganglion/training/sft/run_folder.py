@@ -25,12 +25,22 @@ from ganglion.core.tasks import Example
 from ganglion.training.claim import RUN_FILE
 from ganglion.training.sft.card import model_card
 from ganglion.training.sft.config import SftConfig
+from ganglion.training.sft.publish import TENSORBOARD
 
 HISTORY_FILE, VALIDATION_FILE, COMPUTE_FILE = "history.json", "validation.json", "compute.json"
 CARD_FILE = "README.md"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 CHECKPOINTS, STAGES = "checkpoints", "stages"
-LEAVES = (CHECKPOINTS, "evaluation", HISTORY_FILE, VALIDATION_FILE, COMPUTE_FILE, CARD_FILE, *ADAPTER_FILES)
+LEAVES = (
+    CHECKPOINTS,
+    TENSORBOARD,
+    "evaluation",
+    HISTORY_FILE,
+    VALIDATION_FILE,
+    COMPUTE_FILE,
+    CARD_FILE,
+    *ADAPTER_FILES,
+)
 
 
 def data_hash(examples: Sequence[Example]) -> str:

@@ -15,6 +15,7 @@ from ganglion.training.claim import RUN_FILE, claim
 from ganglion.training.processes import is_main, main_first, process_count, wait_for_all
 from ganglion.training.quiet import quiet
 from ganglion.training.sft.config import SftConfig, binding, resolved
+from ganglion.training.sft.publish import trackers
 from ganglion.training.sft.run_folder import ADAPTER_FILES, CHECKPOINTS, LEAVES, data_hash, finish
 
 Data = Mapping[Path, Sequence[Example]]
@@ -152,7 +153,7 @@ def prepare(
         args=arguments(config, model.dtype, out / CHECKPOINTS, unused_parameters=bool(blind)),
         train_dataset=learned,
         data_collator=batch,
-        callbacks=[Flow(config.validation, validation is not None), Progress(out.name)],
+        callbacks=[Flow(config.validation, validation is not None), Progress(out.name), *trackers(config, out)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer, rows

@@ -14,6 +14,7 @@ from ganglion.training.sft.checkpoints import checkpoint_path, keep_newest, seal
 from ganglion.training.sft.compute import ComputeMeter
 from ganglion.training.sft.config import SftConfig
 from ganglion.training.sft.order import LengthOrder
+from ganglion.training.sft.publish import PROJECT
 from ganglion.training.sft.validation import PREFIX, Validation, best_step
 
 _KEPT_CHECKPOINTS = 2
@@ -122,7 +123,9 @@ def arguments(config: SftConfig, dtype: torch.dtype, folder: Path, unused_parame
         logging_nan_inf_filter=False,
         save_steps=config.save_steps,
         save_total_limit=None,  # keep_newest does it: Trainer would look in the folder set aside
-        report_to=config.report_to,
+        report_to="none",  # publish.trackers does it
+        run_name=folder.parent.name,
+        project=PROJECT,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=config.workers,
