@@ -1,7 +1,7 @@
 """Building the offline base once, and finding it again.
 
     offline_base()                            Qwen2-VL with its generic pretext training, about three minutes
-    offline_base("qwen2")                     a language model with its own, about five
+    offline_base("qwen2")                     a language model with its own, about three too
     offline_base("qwen3_vl", pretext=False)   random weights, for tests, about two seconds
 
 A base is cached under a hash of everything that decides its weights: this package's source, the library versions and

@@ -22,9 +22,9 @@ class TextPretext:
 
     seed: int = 7
     workers: int = 2
-    batch: int = 32
+    batch: int = 16
     pool: int = 20
-    steps: int = 2000
+    steps: int = 2400
     rate: float = 3e-3
 
 
