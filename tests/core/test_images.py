@@ -43,3 +43,12 @@ def test_its_size_is_known_from_the_header(photograph):
 
 def test_an_image_without_a_note_is_only_made_rgb():
     assert upright(Image.new("L", (3, 2), 7)).getpixel((0, 0)) == (7, 7, 7)
+
+
+@pytest.mark.parametrize("written", [0, 9])
+def test_a_note_that_says_nothing_turns_nothing(tmp_path, written):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = written
+    Image.new("RGB", (3, 2)).save(tmp_path / "one.png", exif=exif)
+    with Image.open(tmp_path / "one.png") as image:
+        assert upright_size(image) == upright(image).size == (3, 2)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from PIL import ExifTags, Image, ImageOps
 
+_AS_STORED = 1
 _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
 
 def upright(image: Image.Image) -> Image.Image:
     """The decoded image in RGB, turned by its EXIF orientation."""
-    return ImageOps.exif_transpose(image).convert("RGB")
+    turned = image if _orientation(image) == _AS_STORED else ImageOps.exif_transpose(image)
+    return turned.convert("RGB")
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height that `upright` gives, in pixels, from the header alone."""
-    sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-    return (image.height, image.width) if sideways else image.size
+    return (image.height, image.width) if _orientation(image) in _SIDEWAYS else image.size
+
+
+def _orientation(image: Image.Image) -> object:
+    """Mostly 1 to 8; a camera may have written anything."""
+    return image.getexif().get(ExifTags.Base.Orientation, _AS_STORED)

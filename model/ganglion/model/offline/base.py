@@ -22,9 +22,10 @@ from pathlib import Path
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.paths import cache_dir, written_aside
+from ganglion.model.offline.families import LANGUAGE_MODELS, PIXELS
 
-IMAGE_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-FAMILIES = (*IMAGE_FAMILIES, "qwen2")
+IMAGE_FAMILIES = tuple(PIXELS)
+FAMILIES = (*IMAGE_FAMILIES, *LANGUAGE_MODELS)
 # What these change in a trained base can't be told from outside; a new release builds a new one.
 _LIBRARIES = ("torch", "transformers", "tokenizers", "pillow", "numpy")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
 from importlib.metadata import version
 from typing import Any
 
 from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import draw
 from ganglion.model.offline.families import PIXELS
-from ganglion.model.offline.lessons import Lesson, lesson
+from ganglion.model.offline.lessons import lesson
 from ganglion.model.offline.pretext import RECIPE
 from ganglion.model.offline.text_pretext import TEXT_RECIPE
 
@@ -93,8 +93,9 @@ def model_card(family: str, model: Any, *, pretext: bool) -> str:
     """The card of a base that takes images, as Markdown; `pretext`: whether it had its training."""
     training = _RANDOM
     if pretext:
-        examples = [lesson(draw(RECIPE.seed, k), k) for k in range(4)]
-        training = _PRETEXT.format(**vars(RECIPE), examples=_shown(examples))
+        taught = [lesson(draw(RECIPE.seed, k), k) for k in range(4)]
+        examples = _indented("\n".join(f"{one.prompt}\n-> {one.answer}" for one in taught))
+        training = _PRETEXT.format(**vars(RECIPE), examples=examples)
     side = PIXELS[family].side
     takes = f", images of {side} x {side} pixels"
     filled = _filled(family, model, training, pipeline="image-text-to-text", kind="vision-language model", input=takes)
@@ -105,16 +106,16 @@ def text_model_card(family: str, model: Any, *, pretext: bool) -> str:
     """The card of a language model, as Markdown; `pretext`: whether it had its training."""
     training = _RANDOM
     if pretext:
-        examples = [command(f"card {k}") for k in range(4)]
-        training = _TEXT_PRETEXT.format(**vars(TEXT_RECIPE), examples=_shown(examples))
+        taught = [command(f"card {k}") for k in range(4)]
+        examples = _indented("\n\n".join(f"{one.prompt}\n{one.answer}" for one in taught))
+        training = _TEXT_PRETEXT.format(**vars(TEXT_RECIPE), examples=examples)
     filled = _filled(family, model, training, pipeline="text-generation", kind="language model", input=", text only")
     return filled + _TEXT_SHARED
 
 
-def _shown(examples: Sequence[Lesson]) -> str:
-    """The examples, indented as Markdown's code."""
-    text = "\n".join(f"{one.prompt}\n-> {one.answer}" for one in examples)
-    return "\n".join(f"    {line}" for line in text.splitlines())
+def _indented(text: str) -> str:
+    """As Markdown's code."""
+    return textwrap.indent(text, "    ")
 
 
 def _filled(family: str, model: Any, training: str, **said: str) -> str:

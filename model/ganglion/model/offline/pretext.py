@@ -23,7 +23,7 @@ from ganglion.model.offline.canvas import CELL, REGIONS, SIDE
 from ganglion.model.offline.drawings import MEASURES, Drawing, draw
 from ganglion.model.offline.lessons import Lesson, lesson
 from ganglion.model.offline.start import prepare
-from ganglion.model.offline.steps import Batch, Row, Updates, Workers, padded, random_batches, shown
+from ganglion.model.offline.steps import Row, Updates, Workers, padded, shown
 from ganglion.model.offline.words import WORDS
 
 
@@ -43,6 +43,7 @@ class Pretext:
 
 
 RECIPE = Pretext()
+Batch = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class _Readout(nn.Module):
 
 def _see(model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: Workers) -> None:
     updates = Updates([*model.parameters(), *readout.parameters()], recipe.see_rate, recipe.see_steps)
-    batches = random_batches(recipe.drawings, recipe.batch, recipe.see_steps, recipe.seed)
+    batches = _batches(recipe.drawings, recipe.batch, recipe.see_steps, recipe.seed)
     for step, batch in enumerate(shown(batches, "offline base: seeing")):
         words = random.Random(step)
         # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
@@ -145,7 +146,7 @@ def _see(model: Any, processor: Any, material: _Material, readout: _Readout, rec
 
 def _say(model: Any, processor: Any, material: _Material, readout: _Readout, recipe: Pretext, workers: Workers) -> None:
     updates = Updates([*model.parameters(), *readout.parameters()], recipe.say_rate, recipe.say_steps)
-    batches = random_batches(recipe.drawings, recipe.batch, recipe.say_steps, recipe.seed + 1)
+    batches = _batches(recipe.drawings, recipe.batch, recipe.say_steps, recipe.seed + 1)
     for step, batch in enumerate(shown(batches, "offline base: answering")):
         seeds = {k: step * recipe.drawings + k for k in batch}
         rows = {k: encode(processor, lesson(material.drawings[k], seeds[k]), material.grid[k]) for k in batch}
@@ -233,3 +234,12 @@ def _watched(model: Any, count: int) -> Iterator[_Seen]:
 def _is_image(model: Any, ids: Tensor) -> Tensor:
     image: int = model.config.image_token_id
     return (ids == image).long()
+
+
+def _batches(count: int, size: int, steps: int, seed: int) -> list[list[int]]:
+    """`steps` lists of `size` indices below `count`, in shuffled rounds."""
+    rng = random.Random(seed)
+    order: list[int] = []
+    while len(order) < steps * size:
+        order += rng.sample(range(count), count)
+    return [order[k * size : (k + 1) * size] for k in range(steps)]

@@ -1,18 +1,17 @@
-"""What both pretext trainings do at every step: batches, padding, gradients on several threads, updates."""
+"""What both pretext trainings do at every step: padding, gradients on several threads, updates."""
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-Batch = list[int]
+Item = TypeVar("Item")
 Row = tuple[list[int], list[int]]  # token ids of a prompt and of its answer
 
 
@@ -36,12 +35,12 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
-    def backward(self, batch: Batch, loss: Callable[[Batch], Tensor]) -> float:
+    def backward(self, batch: Sequence[Item], loss: Callable[[Sequence[Item]], Tensor]) -> float:
         """Add the gradients of the mean of `loss` over the parts of `batch`; returns that mean."""
         size = -(-len(batch) // self._count)
         parts = [batch[k : k + size] for k in range(0, len(batch), size)]
 
-        def work(part: Batch) -> float:
+        def work(part: Sequence[Item]) -> float:
             share = loss(part) / len(parts)
             torch.autograd.backward(share)
             return share.item()
@@ -62,19 +61,10 @@ def padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
     return ids, mask, labels
 
 
-def random_batches(count: int, size: int, steps: int, seed: int) -> list[Batch]:
-    """`steps` lists of `size` indices below `count`, in shuffled rounds."""
-    rng = random.Random(seed)
-    order: list[int] = []
-    while len(order) < steps * size:
-        order += rng.sample(range(count), count)
-    return [order[k * size : (k + 1) * size] for k in range(steps)]
-
-
 class Updates:
     """AdamW with a one-cycle learning rate over `steps` updates and clipped gradients."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], rate: float, steps: int) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], rate: float, steps: int) -> None:
         self._parameters = list(parameters)
         self._optimizer = torch.optim.AdamW(self._parameters, rate, betas=(0.9, 0.98), weight_decay=0.02)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=steps, pct_start=0.1)
@@ -87,6 +77,6 @@ class Updates:
         self._optimizer.zero_grad()
 
 
-def shown(steps: Sequence[Any], label: str) -> Any:
-    """The steps, with a progress bar on a terminal."""
-    return tqdm(steps, desc=label, disable=not sys.stderr.isatty(), leave=False)
+def shown(steps: Iterable[Item], label: str, count: int | None = None) -> Iterable[Item]:
+    """The steps, with a progress bar on a terminal; `count` of them, where they don't tell."""
+    return tqdm(steps, desc=label, total=count, disable=not sys.stderr.isatty(), leave=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from ganglion.model.offline.commands import command
 from ganglion.model.offline.lessons import Lesson
 from ganglion.model.offline.start import prepare_text
-from ganglion.model.offline.steps import Batch, Row, Updates, Workers, padded, shown
+from ganglion.model.offline.steps import Row, Updates, Workers, padded, shown
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,26 @@ def train_text_pretext(model: Any, tokenizer: Any, recipe: TextPretext = TEXT_RE
         torch.manual_seed(recipe.seed)
         prepare_text(model.model)
         model.train()
-        updates = Updates(list(model.parameters()), recipe.rate, recipe.steps)
-        batches = _batches(tokenizer, recipe)
-        for _ in shown(range(recipe.steps), "offline base: reading"):
-            rows = next(batches)
+        updates = Updates(model.parameters(), recipe.rate, recipe.steps)
 
-            def loss(part: Batch, rows: Sequence[Row] = rows) -> Tensor:
-                ids, mask, labels = padded([rows[k] for k in part], tokenizer.pad_token_id)
-                read: Tensor = model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
-                return read
+        def loss(rows: Sequence[Row]) -> Tensor:
+            ids, mask, labels = padded(rows, tokenizer.pad_token_id)
+            read: Tensor = model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+            return read
 
-            workers.backward(list(range(len(rows))), loss)
+        batches = itertools.islice(_batches(tokenizer, recipe), recipe.steps)
+        for rows in shown(batches, "offline base: reading", recipe.steps):
+            workers.backward(rows, loss)
             updates.step()
         model.eval()
 
 
 def _batches(tokenizer: Any, recipe: TextPretext) -> Iterator[list[Row]]:
-    """Batches of exercises of about one length, every exercise a new one."""
+    """Batches of exercises of about one length, every exercise a new one, without end."""
     rng = random.Random(recipe.seed)
     size = recipe.batch
-    for seed in range(0, recipe.steps * size, recipe.pool * size):
-        rows = [_encoded(tokenizer, command(f"{recipe.seed} {seed + k}")) for k in range(recipe.pool * size)]
+    for first in itertools.count(step=recipe.pool * size):
+        rows = [_encoded(tokenizer, command(f"{recipe.seed} {first + k}")) for k in range(recipe.pool * size)]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         batches = [rows[k : k + size] for k in range(0, len(rows), size)]
         yield from rng.sample(batches, len(batches))

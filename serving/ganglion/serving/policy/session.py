@@ -26,6 +26,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.images import upright_size
 from ganglion.core.manifest import PolicyPart
 from ganglion.core.messages import Frame, Hop, Reply
 from ganglion.core.normalization import Normalization
@@ -228,7 +229,7 @@ def _check_image(frame: Frame, camera: CameraSpec) -> None:
     """Look at the header only: decoding is the refresh thread's work."""
     try:
         with Image.open(io.BytesIO(frame.jpeg)) as image:
-            size = image.size
+            size = upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"frame is no image ({reason:.80})", where=f"camera {camera.name}") from None

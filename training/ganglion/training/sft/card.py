@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ganglion.model.processor import PROCESSORS
 from ganglion.training.sft.config import SftConfig
 
 _QUANTIZED = {"nf4": "NF4, double quantization", "int8": "LLM.int8"}
@@ -25,7 +26,7 @@ def model_card(
         compute: lines of the compute table; none where compute.json has more than one report.
     """
     lora, optim = config.lora, config.optim
-    pipeline = "image-text-to-text" if "vl" in run["model_type"] else "text-generation"
+    pipeline = "image-text-to-text" if run["model_type"] in PROCESSORS else "text-generation"
     return f"""---
 base_model: {config.base}
 library_name: peft

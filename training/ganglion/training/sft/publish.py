@@ -34,9 +34,10 @@ def trackers(config: SftConfig, out: Path) -> list[Any]:
         from torch.utils.tensorboard import SummaryWriter
 
         return [integrations.TensorBoardCallback(SummaryWriter(str(out / TENSORBOARD)))]
-    os.environ.setdefault("WANDB_PROJECT", PROJECT)
-    made = {"wandb": integrations.WandbCallback, "trackio": integrations.TrackioCallback}
-    return [made[config.report_to]()] if config.report_to in made else []
+    if config.report_to == "wandb":
+        os.environ.setdefault("WANDB_PROJECT", PROJECT)
+        return [integrations.WandbCallback()]
+    return [integrations.TrackioCallback()] if config.report_to == "trackio" else []
 
 
 def check_reachable(config: SftConfig) -> None:

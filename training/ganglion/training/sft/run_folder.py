@@ -6,6 +6,7 @@ config.yaml  history.json  README.md             resolved config, loss curve, mo
 compute.json                                     what it took: time, tokens, FLOPs, memory, energy
 validation.json                                  scores while training, where there were rows to validate on
 checkpoints/                                     while it is unfinished
+tensorboard/                                     the loss, where it was asked for there
 stages/                                          of a curriculum: each stage's own run
 """
 
