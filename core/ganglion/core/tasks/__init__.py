@@ -6,7 +6,7 @@ from ganglion.core.tasks.exo_assist import EXO_ASSIST
 from ganglion.core.tasks.exo_dialogue import ExoDialogue
 from ganglion.core.tasks.registry import get_task, register_task, task_names
 from ganglion.core.tasks.robot_code import ROBOT_CODE
-from ganglion.core.tasks.task import Example, RowError, Task, Turn
+from ganglion.core.tasks.task import Example, RowError, Sequential, Task, Turn
 from ganglion.core.tasks.vote import read_by_task, vote
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Example",
     "ExoDialogue",
     "RowError",
+    "Sequential",
     "Task",
     "Turn",
     "by_row",

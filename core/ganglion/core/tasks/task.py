@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,19 @@ class RowError(Exception):
 
 
 @dataclass(frozen=True)
+class Sequential:
+    """How examples follow one another where what was answered goes into the next prompt.
+
+    episode  example -> the run of steps it belongs to; these lie one behind another, in order
+    carried  (example, raw answers to the steps before it) -> the same example with the memory that these answers leave
+             in its prompt; without answers its memory is empty
+    """
+
+    episode: Callable[[Example], Hashable]
+    carried: Callable[[Example, Sequence[str]], Example]
+
+
+@dataclass(frozen=True)
 class Task:
     """A task is data: adding one means one of these, registered, and a recipe.
 
@@ -66,6 +79,9 @@ class Task:
     metrics         (examples, raw answers) -> name -> value, over all examples; an invalid answer counts as wrong
     canonical       (example, raw answer) -> the same text for all answers that mean the same, None for an invalid one;
                     for plain text: JSON answers are compared key by key
+    from_table      the rows of a CSV file, cells as text by column -> rows as read_row takes them; None where columns
+                    are the row's own keys
+    sequential      for a task whose examples are steps; None where each example stands alone
     """
 
     name: str
@@ -75,3 +91,5 @@ class Task:
     read_row: Callable[[Mapping[str, Any], Path], Example]
     metrics: Callable[[Sequence[Example], Sequence[str]], dict[str, float]]
     canonical: Callable[[Example, str], str | None] | None = None
+    from_table: Callable[[Iterable[Mapping[str, str]]], Iterator[Mapping[str, Any]]] | None = None
+    sequential: Sequential | None = None
