@@ -18,15 +18,17 @@ class Maker:
     """How a task's data set comes about.
 
     defaults  the options that this task has and another need not have
-    holds     what a data set consists of, beside DATA_FILE and OPTIONS_FILE
+    holds     what a data set consists of, beside data_file and OPTIONS_FILE
     check     raises InputError where an option is out of range
-    write     (folder, count, seed, options): writes DATA_FILE and the rest into an empty folder
+    write     (folder, count, seed, options): writes data_file and the rest into an empty folder; what it returns is
+              told in OPTIONS_FILE beside the options
     """
 
     defaults: Options
     holds: tuple[str, ...]
     check: Callable[[Options], None]
-    write: Callable[[Path, int, int, Options], None]
+    write: Callable[[Path, int, int, Options], Options | None]
+    data_file: str = DATA_FILE
 
 
 def at_least(name: str, value: float, least: float) -> None:

@@ -1,6 +1,7 @@
 """`ganglion data synth TASK --out DIR --count N --seed S`: a synthetic data set, made here and now.
 
-DIR/data.json (the task's data file)  DIR/synth.json (the options it was made with)  and what else the task's rows need
+DIR/data.json or DIR/data.csv (the task's data file)  DIR/synth.json (the options it was made with, and what is told of
+it)  and what else the task's rows need
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import get_task
 from ganglion.training.data.exo_set import EXO_SET
-from ganglion.training.data.maker import DATA_FILE, OPTIONS_FILE, Maker, Options, at_least
+from ganglion.training.data.gui_set import GUI_SET
+from ganglion.training.data.maker import OPTIONS_FILE, Maker, Options, at_least
 from ganglion.training.data.robot_set import ROBOT_SET
 
-_MAKERS = {"exo_assist": EXO_SET, "robot_code": ROBOT_SET}
+_MAKERS = {"exo_assist": EXO_SET, "gui_step": GUI_SET, "robot_code": ROBOT_SET}
 _SPEED_ONLY = ("workers",)  # options that change nothing in what is made
 
 
@@ -24,11 +26,11 @@ class SynthConfig:
     """Options of `ganglion data synth`."""
 
     task: str
-    """Task to make data for: exo_assist or robot_code."""
+    """Task to make data for: exo_assist, gui_step or robot_code."""
     out: Path | None = None
     """Folder to write; required."""
     count: int = 500
-    """Number of rows."""
+    """Number of rows; of gui_step: of episodes."""
     seed: int = 0
     """Names the data set: the same seed and index give the same row and pixels."""
     limit_share: float | None = None
@@ -41,11 +43,13 @@ class SynthConfig:
     size: int | None = None
     """exo_assist: image edge in pixels; default 112."""
     workers: int | None = None
-    """exo_assist: processes that render; default 2. The result does not depend on it."""
+    """exo_assist, gui_step: processes that render; default 2. The result does not depend on it."""
     paraphrases: str | None = None
     """robot_code: train (default), or heldout: sentences of which none occurs in training data."""
     compound_share: float | None = None
     """robot_code: share of rows with several commands or a condition; default 0.4, all five categories alike."""
+    phrasing: str | None = None
+    """gui_step: train (default), or heldout: goals said as none is in training data."""
     force: bool = False
     """Replace a data set that is already in the folder."""
 
@@ -68,14 +72,15 @@ def run(config: SynthConfig) -> None:
         _check_replaceable(config.out, maker, config.force)
     with written_aside(config.out) as aside:
         aside.mkdir(parents=True)
-        maker.write(aside, config.count, config.seed, options)
-        told = {key: value for key, value in options.items() if key not in _SPEED_ONLY}
+        found = maker.write(aside, config.count, config.seed, options) or {}
+        told = {key: value for key, value in options.items() if key not in _SPEED_ONLY} | dict(found)
         write_json(aside / OPTIONS_FILE, {"task": config.task, "count": config.count, "seed": config.seed, **told})
-    print(f"{config.count} rows of {config.task} in {config.out / DATA_FILE}")
+    print(f"{config.count} rows of {config.task} in {config.out / maker.data_file}")
 
 
 def _maker(task: str) -> Maker:
-    if get_task(task).name not in _MAKERS:
+    if task not in _MAKERS:
+        task = get_task(task).name
         raise InputError(f"task {task!r} has no synthetic data", remedy=f"use one of {sorted(_MAKERS)}")
     return _MAKERS[task]
 
@@ -98,5 +103,5 @@ def _check_replaceable(out: Path, maker: Maker, force: bool) -> None:
     found = {path.name for path in out.iterdir()}
     if found and not force:
         raise InputError("is not empty", where=out, remedy="choose another --out, or --force to replace a data set")
-    if strange := sorted(found - {DATA_FILE, OPTIONS_FILE, *maker.holds}):
+    if strange := sorted(found - {maker.data_file, OPTIONS_FILE, *maker.holds}):
         raise InputError(f"holds {strange[0]!r}, which is no part of a data set", where=out, remedy="move it away")
