@@ -30,9 +30,8 @@ class Placed:
 class Screen:
     """All that is drawn.
 
-    window    with its frame; title, menu and status are strips of it, the latter two may be empty
-    bar       the strip along an edge of the desktop that holds a clock; may be empty
-    scenery   names what stands on the desktop behind
+    window  with its frame; title, menu and status are strips of it
+    bar     the strip along an edge of the desktop that holds a clock
     """
 
     look: Look
@@ -42,7 +41,6 @@ class Screen:
     menu: Box | None
     status: Box | None
     bar: Box | None
-    scenery: int
     placed: tuple[Placed, ...]
 
 
@@ -104,7 +102,6 @@ def _attempt(page: Page, look: Look, rng: random.Random, modest: bool) -> Screen
         menu=(left, below_title, right, below_title + menu_height) if menu_height else None,
         status=(left, bottom - status_height, right, bottom) if status_height else None,
         bar=(0, bar_top, width, bar_top + bar_height) if bar_height else None,
-        scenery=rng.getrandbits(32),
         placed=tuple(_stacked(blocks, content, gap, more[1], rng)),
     )
 

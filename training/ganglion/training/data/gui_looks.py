@@ -14,7 +14,7 @@ Font = ImageFont.FreeTypeFont
 
 UNITS = 256  # the area of a screen is UNITS x UNITS units, whatever its size and shape
 SIZES = ((256, 256), (256, 256), (288, 224), (320, 240), (240, 320), (300, 300), (400, 300), (384, 320), (448, 320))
-LETTER_UNITS = (9.2, 10.4)  # least and greatest height of a capital letter that has to be read
+LETTER_UNITS = (12.0, 13.0)  # least and greatest height of a capital letter that has to be read
 _BUILT_IN = ""  # the font that comes with Pillow
 FONTS = {  # regular and bold
     "sans": ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
@@ -100,8 +100,9 @@ THEMES = {
 class Look:
     """What all screens of an episode have in common.
 
-    size    width and height in pixels
-    letter  height in pixels of the capital letters that have to be read
+    size     width and height in pixels
+    letter   height in pixels of the capital letters that have to be read
+    scenery  names what stands on the desktop and on the window's frame
     """
 
     size: tuple[int, int]
@@ -111,6 +112,7 @@ class Look:
     font: str
     letter: float
     bold_buttons: bool
+    scenery: int
 
     @property
     def unit(self) -> float:
@@ -142,6 +144,7 @@ def draw_look(rng: random.Random) -> Look:
         font=rng.choice(tuple(FONTS)),
         letter=rng.uniform(*LETTER_UNITS) * unit,
         bold_buttons=rng.random() < 0.3,
+        scenery=rng.getrandbits(32),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class Page:
     title: str
     groups: tuple[Group, ...]
     tabs: tuple[Widget, ...] = ()
+
+    def without_focus(self) -> Page:
+        """The same page before a field was clicked."""
+        plain = [
+            replace(group, widgets=tuple(replace(widget, marked=False) for widget in group.widgets))
+            if group.kind == "fields"
+            else group
+            for group in self.groups
+        ]
+        return replace(self, groups=tuple(plain))
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ class _Written:
 def screens_of(episode: Episode, seed: int, index: int) -> list[Screen]:
     """The screen of each page; what the episode asks for has no influence on where things stand."""
     look = draw_look(random.Random(f"gui look {seed} {index}"))
-    return [
-        lay_out(page, look, random.Random(f"gui page {seed} {index} {at}")) for at, page in enumerate(episode.pages)
-    ]
+    plain = [page.without_focus() for page in episode.pages]  # what gets the focus stays where it is
+    drawn = [random.Random(f"gui page {seed} {index} {plain.index(page)}") for page in plain]
+    return [lay_out(page, look, rng) for page, rng in zip(episode.pages, drawn, strict=True)]
 
 
 def _check(options: Options) -> None:
