@@ -62,7 +62,7 @@ def _field(draw: ImageDraw.ImageDraw, placed: Placed, look: Look) -> None:
     else:
         draw.rectangle(inside(placed.box), fill=theme.field, outline=theme.border)
     left = (x0 + look.px(10), placed.box[1], x1, y1)
-    write(draw, left, "hidden", look.small(), mixed(theme.ink, theme.field, 0.5), align=0.0)
+    write(draw, left, placed.widget.note, look.small(), mixed(theme.ink, theme.field, 0.5), align=0.0)
     if placed.widget.marked:
         color = look.accent if sum(theme.field) > 384 else (120, 200, 255)
         draw.rectangle(inside(placed.box), outline=color, width=look.px(2.5))

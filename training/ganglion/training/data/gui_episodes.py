@@ -1,13 +1,14 @@
 """Synthetic GUI episodes of 3 to 6 steps: what has to be done, on which pages, and the right answer to each.
 
 Each answer follows from goal, screen and memory. The screens show no state: a button never looks pressed, a field shows
-nothing of what was typed, and most pages stay as they are until the episode is done. Without memory open are
+nothing of what was typed, and most pages stay as they are until the episode is done. Of fields there are two kinds:
+those that say "hidden" don't show which was clicked last, those with asterisks do. Without memory open are
 
     code      which word of the grid; then how far one is (grid with Confirm) or what the question is about
     panel     all steps: which of the buttons that the goal names is next, or none
     count     all steps: how often it was pressed
-    form      all steps; where the focus is shown, only what follows the typing
-    transfer  all steps on page Two, and what to type there
+    form      all steps; where the focus is shown, all but the first click
+    transfer  all steps on page Two; where the focus is shown, all but the first click there
     dialogs   none: the control
 
 and determined are the first screen of code and transfer, which show what to remember, and a last screen that says so.

@@ -7,7 +7,7 @@ import random
 from PIL import ImageDraw
 
 from ganglion.training.data.gui_layout import Box
-from ganglion.training.data.gui_looks import BLACK, WHITE, Color, Font, Look
+from ganglion.training.data.gui_looks import BLACK, TALL, WHITE, Color, Font, Look
 
 
 def write(
@@ -15,9 +15,9 @@ def write(
 ) -> None:
     """A line of text in the middle of the height of the box; align: 0 left, 0.5 in the middle."""
     x0, y0, x1, y1 = box
-    _, top, _, bottom = font.getbbox("Hg")
+    _, top, _, bottom = font.getbbox(TALL)
     x = x0 + pad + max(0, x1 - x0 - 2 * pad - font.getlength(text)) * align
-    draw.text((int(x) + (align == 0), y0 + (y1 - y0 - bottom - top) // 2), text, fill=color, font=font)
+    draw.text((int(x) + 2 * (align == 0), y0 + (y1 - y0 - bottom - top) // 2), text, fill=color, font=font)
 
 
 def bevel(draw: ImageDraw.ImageDraw, box: Box, face: Color, look: Look, raised: bool) -> None:

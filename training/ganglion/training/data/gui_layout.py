@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ganglion.training.data.gui_looks import Look
+from ganglion.training.data.gui_looks import TALL, Look
 from ganglion.training.data.gui_pages import Group, Page, Widget
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, half-open
@@ -195,8 +195,8 @@ def _tab_block(widgets: Sequence[Widget], look: Look, rng: random.Random) -> _Bl
 def text_size(widget: Widget, look: Look) -> tuple[int, int]:
     """Width of the label and height of a line, in pixels."""
     font = look.reading(bold=is_bold(widget, look))
-    _, top, _, bottom = font.getbbox("Hg")
-    return math.ceil(font.getlength(widget.label)) + 2, math.ceil(bottom - top) + 2
+    _, top, _, bottom = font.getbbox(TALL)
+    return math.ceil(font.getlength(widget.label)) + 4, math.ceil(bottom - top) + 2
 
 
 def is_bold(widget: Widget, look: Look) -> bool:

@@ -14,13 +14,14 @@ Font = ImageFont.FreeTypeFont
 
 UNITS = 256  # the area of a screen is UNITS x UNITS units, whatever its size and shape
 SIZES = ((256, 256), (256, 256), (288, 224), (320, 240), (240, 320), (300, 300), (400, 300), (384, 320), (448, 320))
-LETTER_UNITS = (12.0, 13.0)  # least and greatest height of a capital letter that has to be read
+LETTER_UNITS = (9.0, 9.6)  # least and greatest height of a small letter x that has to be read
 _BUILT_IN = ""  # the font that comes with Pillow
 FONTS = {  # regular and bold
     "sans": ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
     "serif": ("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
     "built-in": (_BUILT_IN, _BUILT_IN),
 }
+TALL = "Hdg"  # as high and as deep as a line gets
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 ACCENTS: tuple[Color, ...] = (
     *((25, 85, 165), (0, 100, 105), (25, 105, 55), (95, 55, 150), (160, 40, 45), (140, 75, 10), (60, 70, 90)),
@@ -101,7 +102,7 @@ class Look:
     """What all screens of an episode have in common.
 
     size     width and height in pixels
-    letter   height in pixels of the capital letters that have to be read
+    letter   height in pixels of an x that has to be read
     scenery  names what stands on the desktop and on the window's frame
     """
 
@@ -129,7 +130,7 @@ class Look:
 
     def small(self) -> Font:
         """The font of decoration."""
-        return font_of(FONTS[self.font][0], 5.5 * self.unit)
+        return font_of(FONTS[self.font][0], 4.1 * self.unit)
 
 
 def draw_look(rng: random.Random) -> Look:
@@ -149,13 +150,13 @@ def draw_look(rng: random.Random) -> Look:
 
 
 def font_of(file: str, letter: float) -> Font:
-    """The font whose capital letters are at least `letter` pixels high."""
+    """The font whose x is at least `letter` pixels high."""
     return _font(file, math.ceil(letter / _letter_share(file)))
 
 
 @functools.cache
 def _letter_share(file: str) -> float:
-    _, top, _, bottom = _font(file, 200).getbbox("H")
+    _, top, _, bottom = _font(file, 200).getbbox("x")
     return (bottom - top) / 200
 
 

@@ -13,12 +13,14 @@ class Widget:
     label   what is drawn on it; of a field, what stands beside it
     name    what an answer calls it
     marked  the field that has the focus, the default button, the tab in front
+    note    what a field shows, whatever was typed
     """
 
     kind: str
     label: str
     name: str = ""
     marked: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,10 @@ def commands(*names: str) -> Group:
     return Group("commands", tuple(Widget("button", name, name, marked=not at) for at, name in enumerate(names)))
 
 
-def fields(*names: str, focus: str = "") -> Group:
-    """Fields that don't show what was typed."""
-    return Group("fields", tuple(Widget("field", name, name, marked=name == focus) for name in names))
+def fields(*names: str, focused: bool, focus: str = "") -> Group:
+    """Fields that don't show what was typed. focused: of a kind that shows which has the focus."""
+    note = "****" if focused else "hidden"
+    return Group("fields", tuple(Widget("field", name, name, name == focus, note) for name in names))
 
 
 def shown(name: str) -> str:

@@ -84,15 +84,18 @@ class FormPlan:
 
     def episode(self) -> Episode:
         """The pages and the right answers."""
-        pages = [_form(self.title, self.asked, self.below)]
+        pages = [self._page(focus="")]
         steps = []
         for field, value in self.entries:
             steps.append(Step(len(pages) - 1, "click", field))
             if self.focused:
-                pages.append(_form(self.title, self.asked, self.below, field))
+                pages.append(self._page(focus=field))
             steps.append(Step(len(pages) - 1, "type", text=value))
         steps += [Step(len(pages) - 1, "click", self.send), Step(len(pages) - 1, "done")]
         return Episode("form", self.goal, tuple(pages), tuple(steps))
+
+    def _page(self, focus: str) -> Page:
+        return Page(self.title, (fields(*self.asked, focused=self.focused, focus=focus), commands(*self.below)))
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,10 @@ class TransferPlan:
         lines = tuple(message(name, shown(known)) for name, known in self.told)
         pages = [
             Page(self.title, lines, tabs(*TABS, front="One")),
-            _form(self.title, self.asked, self.below, tab="Two"),
+            self._second(focus=""),
         ]
         if self.focused:
-            pages.append(_form(self.title, self.asked, self.below, self.field, tab="Two"))
+            pages.append(self._second(focus=self.field))
         last = len(pages) - 1
         steps = (
             Step(0, "click", "Two", remember=f"{self.field.lower()}: {value}"),
@@ -133,6 +136,10 @@ class TransferPlan:
             Step(last, "done"),
         )
         return Episode("transfer", self.goal, tuple(pages), steps)
+
+    def _second(self, focus: str) -> Page:
+        form = fields(*self.asked, focused=self.focused, focus=focus)
+        return Page(self.title, (form, commands(*self.below)), tabs(*TABS, front="Two"))
 
 
 @dataclass(frozen=True)
@@ -152,10 +159,6 @@ class DialogsPlan:
 
 
 Plan = CodePlan | PressPlan | FormPlan | TransferPlan | DialogsPlan
-
-
-def _form(title: str, names: tuple[str, ...], below: tuple[str, ...], focus: str = "", tab: str = "") -> Page:
-    return Page(title, (fields(*names, focus=focus), commands(*below)), tabs(*TABS, front=tab) if tab else ())
 
 
 def _last(title: str) -> Page:
