@@ -9,7 +9,7 @@ from PIL import Image
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError, GanglionError, InputError
-from ganglion.core.tasks import EXO_ASSIST, Example, ExoDialogue, Turn, read_answer, write_answer
+from ganglion.core.tasks import EXO_ASSIST, GUI_STEP, Example, ExoDialogue, Turn, read_answer, write_answer
 from ganglion.core.tasks.exo_assist import FEEDBACK, TERRAINS, expected_answer
 from ganglion.serving.vlm.answer import answer_examples
 from ganglion.serving.vlm.engine import VlmEngine
@@ -17,6 +17,7 @@ from ganglion.serving.vlm.engine import VlmEngine
 pytestmark = pytest.mark.slow
 SCHEMAS = {
     "exo_assist": EXO_ASSIST.schema,
+    "gui_step": GUI_STEP.schema,
     "unbounded string": {
         "type": "object",
         "properties": {"say": {"type": "string"}, "sure": {"type": "boolean"}},

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ganglion.core.cli import main
+from ganglion.core.step_predictor import GuiSession, StepPredictor
 from ganglion.training.evaluate.members import ENSEMBLE_FILE
 
 RUN = {"task": "exo_assist", "base": "offline:qwen2_vl?untrained", "base_hash": "0" * 64, "quantization": "none"}
@@ -19,7 +20,7 @@ CASE = ["--image", "i.jpg", "--previous", "6"]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name, changes in {"a": {}, "b": {}, "code": {"task": "juggling"}}.items():
+    for name, changes in {"a": {}, "b": {}, "code": {"task": "juggling"}, "gui": {"task": "gui_step"}}.items():
         Path(name).mkdir()
         (tmp_path / name / "run.json").write_text(json.dumps({**RUN, **changes}))
     Image.new("RGB", (56, 56)).save("i.jpg")
@@ -49,7 +50,43 @@ def test_a_bad_case_is_named(options: list[str], named: str, folder: Path, capsy
     assert named in refused(["--adapter", "a", *options], capsys)
 
 
-def test_a_case_is_for_exo_assist_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+BAD_STEPS = {
+    "no goal": (["--memory", "new.json"], "--image alone is no case of gui_step; add --goal TEXT"),
+    "feedback": (["--goal", "g", "--feedback", "ow"], "--feedback means nothing for gui_step; leave it out"),
+    "other goal": (["--goal", "g", "--memory", "other.json"], "other.json: is of the goal 'buy milk'; give that"),
+    "no memory": (["--goal", "g", "--memory", "i.jpg"], "i.jpg: can't be read"),
+    "max_tasks": (["--goal", "g", "--max_tasks", "3"], "--max_tasks means nothing for one case"),
+    "blank goal": (["--goal", " "], "the goal is empty"),
+}
+
+
+@pytest.mark.parametrize(("options", "named"), BAD_STEPS.values(), ids=BAD_STEPS)
+def test_a_bad_step_is_named(options: list[str], named: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    GuiSession(StepPredictor(lambda image, prompt: ""), "buy milk").save(Path("other.json"))
+    assert named in refused(["--adapter", "gui", "--image", "i.jpg", *options], capsys)
+
+
+@pytest.mark.parametrize("option", ["goal", "memory"])
+def test_an_option_of_another_task_is_refused(option: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["--adapter", "a", *CASE, f"--{option}", "x"], capsys)
+    assert f"--{option} means nothing for exo_assist; leave it out" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--max_tasks", "0"], "--max_tasks is 0; give 1 or more"),
+        (["--task_start", "-1"], "--task_start is -1; give 0 or more"),
+        (["--task_end", "0"], "--task_end is 0; give 1 or more"),
+    ],
+)
+def test_a_bad_range_of_tasks_is_named(
+    options: list[str], named: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert named in refused(["--adapter", "gui", "--data", "x.json", *options], capsys)
+
+
+def test_a_case_of_a_task_without_such_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import dataclasses
 
     from ganglion.core.tasks import EXO_ASSIST, registry
@@ -60,7 +97,7 @@ def test_a_case_is_for_exo_assist_alone(folder: Path, capsys: pytest.CaptureFixt
         line = refused(["--adapter", "code", *CASE], capsys)
     finally:
         del registry._TASKS["juggling"]
-    assert "--image, --feedback and --previous ask exo_assist, not juggling; use --data" in line
+    assert "one case of juggling can't be asked, only of exo_assist and gui_step; use --data" in line
 
 
 def members(*names: Any) -> str:

@@ -4,6 +4,7 @@ from ganglion.core.tasks.answers import read_answer, write_answer
 from ganglion.core.tasks.dialogues import by_row, dialogues_in
 from ganglion.core.tasks.exo_assist import EXO_ASSIST
 from ganglion.core.tasks.exo_dialogue import ExoDialogue
+from ganglion.core.tasks.gui_step import GUI_STEP
 from ganglion.core.tasks.registry import get_task, register_task, task_names
 from ganglion.core.tasks.robot_code import ROBOT_CODE
 from ganglion.core.tasks.task import Example, RowError, Sequential, Task, Turn
@@ -11,6 +12,7 @@ from ganglion.core.tasks.vote import read_by_task, vote
 
 __all__ = [
     "EXO_ASSIST",
+    "GUI_STEP",
     "ROBOT_CODE",
     "Example",
     "ExoDialogue",

@@ -60,12 +60,13 @@ class Sequential:
     """How examples follow one another where what was answered goes into the next prompt.
 
     episode  example -> the run of steps it belongs to; these lie one behind another, in order
-    carried  (example, raw answers to the steps before it) -> the same example with the memory that these answers leave
-             in its prompt; without answers its memory is empty
+    carried  (example, raw answers to the steps before it, fits) -> the same example with the memory that these answers
+             leave in its prompt; without answers its memory is empty. fits: prompt -> whether the model takes it, by
+             which the memory is cut; None where there is no limit
     """
 
     episode: Callable[[Example], Hashable]
-    carried: Callable[[Example, Sequence[str]], Example]
+    carried: Callable[[Example, Sequence[str], Callable[[str], bool] | None], Example]
 
 
 @dataclass(frozen=True)

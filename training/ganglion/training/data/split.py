@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import Example
 
 
-def split_examples(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def split_examples(
+    examples: Sequence[Example], share: float, seed: int, episode: Callable[[Example], Hashable] | None = None
+) -> tuple[list[Example], list[Example]]:
     """Rows to learn from and rows to validate on, each in their order.
 
-    Rows that share an image, or without images a prompt, go to the same side: what is validated on was never seen.
+    Rows that share an image, or without images a prompt, go to the same side: what is validated on was never seen. So
+    do all steps of a task that has steps.
 
     Args:
         examples: all rows.
         share: of rows to validate on, met as nearly as whole groups allow.
         seed: decides which.
+        episode: example -> the task whose step it is; None where each stands alone.
 
     Raises:
         InputError: one of the two would be empty.
@@ -26,6 +30,8 @@ def split_examples(examples: Sequence[Example], share: float, seed: int) -> tupl
     owner: dict[Hashable, Hashable] = {}
     for index, example in enumerate(examples):
         keys: list[Hashable] = [path for turn in example.turns for path in turn.images] or [example.prompt]
+        if episode:
+            keys.append(("episode", episode(example)))
         found = list(dict.fromkeys(owner[key] for key in keys if key in owner)) or [keys[0]]
         for other in found[1:]:  # the row joins groups that had nothing in common so far
             groups[found[0]] += groups.pop(other)

@@ -1,4 +1,4 @@
-"""One case, not a file: what an exo_assist adapter answers to an image, a feedback and the assistance so far."""
+"""One case, not a file: what an adapter answers to an image and the options of its task."""
 
 from __future__ import annotations
 
@@ -9,58 +9,51 @@ from typing import Any
 from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.core.tasks import EXO_ASSIST, Example, ExoDialogue
-from ganglion.core.tasks.exo_rules import ASSISTANCE_LIMITS
+from ganglion.core.tasks import Example, get_task
+from ganglion.training.evaluate.case_kinds import Question, kind_of
 from ganglion.training.evaluate.config import Case, EvaluateConfig
-from ganglion.training.evaluate.members import Member, with_vote
+from ganglion.training.evaluate.members import ADAPTER, VOTE, Member, with_vote
 from ganglion.training.evaluate.models import ask_each
 
 
 def answer_case(config: EvaluateConfig, members: Sequence[Member], case: Case) -> dict[str, Any]:
-    """The answer of each model, the untuned base's beside it.
+    """The answer of each model, the untuned base's beside it. What the case keeps is of the adapter, or of the vote.
 
     Returns:
-        {"prompt": ..., name of the model: {"answer", "level", "note", "text"}}: what was read from its text, None where
-        that is no valid answer; the assistance from then on, in percent; what was wrong; the text as it came.
+        {"prompt": ..., name of the model: {"answer", ..., "text"}}: what was read from its text, None where that is no
+        valid answer; what the task says of it; the text as it came.
 
     Raises:
-        InputError: the adapter answers another task, or a value of the case is bad.
+        InputError: one case of this task can't be asked, or a value of the case is bad.
     """
-    _check(members[0].run["task"], case)
-
-    def dialogue() -> tuple[ExoDialogue, Example]:
-        started = ExoDialogue(case.previous)
-        question = started.ask(case.feedback, [case.image])
-        return started, Example(question.images, question.prompt, "", {})
-
-    _, example = dialogue()
-    found: dict[str, Any] = {"prompt": example.prompt}
-    for name, (text,) in with_vote(EXO_ASSIST, members, [example], _texts(config, members, example)).items():
-        outcome = dialogue()[0].take(text)
-        found[name] = {"answer": outcome.answer, "level": outcome.level, "note": outcome.note, "text": text}
+    task = get_task(members[0].run["task"])
+    question = kind_of(task.name, case).start(case)
+    _check_image(case.image)
+    asked, texts = _ask(config, members, question)
+    found: dict[str, Any] = {"prompt": asked.prompt}
+    answers = {name: text for name, (text,) in with_vote(task, members, [asked], texts).items()}
+    for name, text in answers.items():
+        found[name] = {**question.outcome(text), "text": text}
+    question.keep(answers[VOTE if VOTE in answers else ADAPTER])
     return found
 
 
-def _texts(config: EvaluateConfig, members: Sequence[Member], example: Example) -> dict[str, list[str]]:
+def _ask(config: EvaluateConfig, members: Sequence[Member], question: Question) -> tuple[Example, dict[str, list[str]]]:
+    """What the first model was asked, and the text of each."""
+    asked: list[Example] = []
     texts: dict[str, list[str]] = {}
+    length = config.max_new_tokens or get_task(members[0].run["task"]).max_new_tokens
 
     def ask(name: str, model: Any, processor: Any) -> None:
         from ganglion.training.evaluate.answers import write_answers
+        from ganglion.training.evaluate.room import room_for
 
-        length = config.max_new_tokens or EXO_ASSIST.max_new_tokens
-        texts[name] = write_answers(model, processor, [example], batch_size=1, max_new_tokens=length, label=name)
+        room, whole = room_for(model, processor, length), question.example(None)
+        asked.append(question.example(lambda prompt: room(whole, prompt)))
+        texts[name] = write_answers(model, processor, asked[-1:], batch_size=1, max_new_tokens=length, label=name)
 
     ask_each(members, config.with_base, ask)
-    return texts
-
-
-def _check(task: str, case: Case) -> None:
-    if task != EXO_ASSIST.name:
-        raise InputError(f"--image, --feedback and --previous ask {EXO_ASSIST.name}, not {task}", remedy="use --data")
-    low, high = ASSISTANCE_LIMITS
-    if not low <= case.previous <= high:
-        raise InputError(f"--previous is {case.previous:g}", remedy=f"give {low} to {high} (percent)")
-    _check_image(case.image)
+    return asked[0], texts
 
 
 def _check_image(path: Path) -> None:

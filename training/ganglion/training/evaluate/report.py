@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import Example, Task, by_row, read_by_task
+from ganglion.training.data.episodes import episodes
 
 METRICS_FILE, PREDICTIONS_FILE, DETAILS_FILE = "metrics.json", "predictions.csv", "details.jsonl"
 
@@ -24,25 +25,51 @@ def write_report(
     examples: Sequence[Example],
     answers: Mapping[str, Sequence[str]],
     metrics: Mapping[str, Mapping[str, float]],
+    asked: Mapping[str, Sequence[Example]] | None = None,
 ) -> None:
-    """Write the three files into `out`, each atomically. `examples` are unrolled: each answer has its row and turn."""
-    places = [(row, turn, index) for row, turns in enumerate(by_row(examples)) for turn, index in enumerate(turns)]
+    """Write the three files into `out`, each atomically.
+
+    Args:
+        out: folder.
+        task: whose examples these are.
+        examples: unrolled: each answer has its row and turn, and for a task with steps its task and step.
+        answers: by model.
+        metrics: by model.
+        asked: by model, the examples as it was asked, where their prompts differ; they go into the details.
+    """
+    places = _places(task, examples)
     write_json(out / METRICS_FILE, metrics)
     with written_aside(out / PREDICTIONS_FILE) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["row", "turn", "images", "prompt", "expected", *answers])
-        for row, turn, index in places:
-            example = examples[index]
+        table.writerow([*places[0], "images", "prompt", "expected", *answers])
+        for index, (place, example) in enumerate(zip(places, examples, strict=True)):
             images = " ".join(str(path) for path in example.images)
             given = [texts[index] if index < len(texts) else "" for texts in answers.values()]
-            table.writerow([row, turn, images, example.prompt, example.answer, *given])
+            table.writerow([*place.values(), images, example.prompt, example.answer, *given])
     with written_aside(out / DETAILS_FILE) as aside, aside.open("w", encoding="utf-8") as file:
-        for row, turn, index in places:
-            detail = {"row": row, "turn": turn, **_detail(task, index, examples[index], answers)}
+        for index, place in enumerate(places):
+            detail = {**place, **_detail(task, index, examples[index], answers, asked or {})}
             file.write(json.dumps(detail, ensure_ascii=False) + "\n")
 
 
-def _detail(task: Task, index: int, example: Example, answers: Mapping[str, Sequence[str]]) -> dict[str, object]:
+def _places(task: Task, examples: Sequence[Example]) -> list[dict[str, object]]:
+    """Where each example belongs, all counted from 0."""
+    if task.sequential:
+        return [
+            {"row": index, "task": number, "step": step}
+            for number, steps in enumerate(episodes(task, examples))
+            for step, index in enumerate(steps)
+        ]
+    return [{"row": row, "turn": turn} for row, turns in enumerate(by_row(examples)) for turn in range(len(turns))]
+
+
+def _detail(
+    task: Task,
+    index: int,
+    example: Example,
+    answers: Mapping[str, Sequence[str]],
+    asked: Mapping[str, Sequence[Example]],
+) -> dict[str, object]:
     """One answer: what was expected and, by model, its text and what was read from it; for JSON also the wrong keys."""
     expected = read_by_task(task, example, example.answer)
     detail: dict[str, object] = {"input": dict(example.row), "expected": expected}
@@ -52,6 +79,8 @@ def _detail(task: Task, index: int, example: Example, answers: Mapping[str, Sequ
             found = {"text": texts[index], "answer": got, "valid": got is not None, "right": got == expected}
             if isinstance(expected, dict):
                 found["wrong"] = [key for key in expected if got is None or got.get(key) != expected[key]]
+            if name in asked:
+                found["prompt"] = asked[name][index].prompt
             detail[name] = found
     return detail
 

@@ -73,7 +73,7 @@ class ValidationOptions:
     data: Path | None = None
     """Data file to validate on."""
     split: float = 0.0
-    """Share of the training file to validate on instead; rows that share an image stay together."""
+    """Share of the training file to validate on instead; rows that share an image or a task stay together."""
     steps: int | None = None
     """Optimizer steps between validations; default: only at the end."""
     metric: str = "loss"
@@ -137,6 +137,10 @@ class SftConfig:
     """What the data teaches, e.g. exo_assist; required."""
     data: Path | None = None
     """The task's data file (JSON list of rows); required."""
+    task_start: int | None = None
+    """gui_step: first task to learn from, by its position in the data file, from 0."""
+    task_end: int | None = None
+    """gui_step: the task after the last one to learn from, by its position in the data file."""
     out: Path | None = None
     """Folder for adapter, history and model card; default runs/TASK."""
     init_adapter: Path | None = None
@@ -311,6 +315,8 @@ def _check_numbers(config: SftConfig) -> None:
         "max_pixels": 1,
         "max_length": 2,
         "image_memory_mb": 0,
+        "task_start": 0,
+        "task_end": 1,
     }.items():
         _at_least(name, getattr(config, name), low)
     _at_least("lora.r", config.lora.r, 1)

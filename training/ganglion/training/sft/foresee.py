@@ -14,6 +14,7 @@ from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.images import upright_size
 from ganglion.core.paths import write_json
 from ganglion.core.tasks import Example, get_task
+from ganglion.training.data.episodes import chosen
 from ganglion.training.processes import process_count
 from ganglion.training.sft.config import SftConfig, singles
 from ganglion.training.sft.estimate import Plan, estimate, estimate_lines, get_device, read_config, remedy
@@ -125,7 +126,8 @@ def _rows(config: SftConfig) -> Rows:
         return packed
     if config.task is None:
         raise InputError("no task given", remedy="add --task, e.g. --task exo_assist: it says how to read --data")
-    examples = read_datafile(config.data, get_task(config.task))
+    task = get_task(config.task)
+    examples = chosen(task, read_datafile(config.data, task), config.task_start, config.task_end)
     images = [[path for turn in example.turns for path in turn.images] for example in examples]
     largest = (0, 0)
     for path in {path for paths in images for path in paths}:

@@ -12,6 +12,7 @@ from ganglion.core.bundle import sha256_file
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import Example, get_task
 from ganglion.training.claim import RUN_FILE, claim
+from ganglion.training.data.episodes import chosen
 from ganglion.training.processes import is_main, main_first, process_count, wait_for_all
 from ganglion.training.quiet import quiet
 from ganglion.training.sft.config import SftConfig, binding, resolved
@@ -64,12 +65,14 @@ def _examples(config: SftConfig, data: Data) -> tuple[Sequence[Example], Sequenc
     from ganglion.training.data.split import split_examples
 
     assert config.data is not None
-    options = config.validation
+    options, task = config.validation, get_task(str(config.task))
+    examples = chosen(task, data[config.data], config.task_start, config.task_end)
     if options.data:
-        return data[config.data], data[options.data]
+        return examples, data[options.data]
     if options.split:
-        return split_examples(data[config.data], options.split, config.seed)
-    return data[config.data], []
+        episode = task.sequential.episode if task.sequential else None
+        return split_examples(examples, options.split, config.seed, episode)
+    return examples, []
 
 
 def _adapter_hash(folder: Path) -> str:
