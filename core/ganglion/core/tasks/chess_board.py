@@ -91,5 +91,6 @@ CHESS_BOARD = register_task(
         max_new_tokens=490,
         read_row=read_row,
         metrics=metrics,
+        image_column="image",
     )
 )
