@@ -57,11 +57,14 @@ def _drawn(path: Path) -> Image.Image:
     if not path.is_file():
         raise InputError("no such file", where=path, remedy="a piece set has wK.svg, wQ.svg ... bP.svg")
     try:
-        made = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=_DRAWN_PIXELS))))
-        made.load()
+        # Without a resolution, a size in points is none.
+        png = resvg_py.svg_to_bytes(svg_path=str(path), width=_DRAWN_PIXELS, height=_DRAWN_PIXELS, dpi=96)
+        made = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"can't be drawn ({reason:.120})", where=path, remedy="replace the SVG file") from None
+    if made.getchannel("A").getbbox() is None:
+        raise InputError("draws nothing", where=path, remedy="replace the SVG file")
     square = Image.new("RGBA", (max(made.size),) * 2)
     square.paste(made, ((square.width - made.width) // 2, (square.height - made.height) // 2))
     return square
