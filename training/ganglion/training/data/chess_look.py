@@ -101,7 +101,7 @@ def _book_colors(rng: np.random.Generator) -> tuple[Color, Color]:
 def _screen_colors(rng: np.random.Generator) -> tuple[Color, Color]:
     if rng.random() < 0.6:
         light, dark = _THEMES[rng.integers(len(_THEMES))]
-        return _near(rng, light), _near(rng, dark)
+        return _moved(rng, light, 10), _moved(rng, dark, 10)
     hue, other = rng.random(), rng.random()
     lightness = rng.uniform(0.75, 0.97)
     return (
@@ -132,16 +132,20 @@ def _filled_palette(rng: np.random.Generator) -> Palette:
 def _gray(rng: np.random.Generator, low: int, high: int) -> Color:
     """Nearly gray, brightness from low up to and without high."""
     level = int(rng.integers(low, high))
-    return tuple(min(255, max(0, level + int(d))) for d in rng.integers(-4, 5, 3))  # type: ignore[return-value]
+    return _moved(rng, (level, level, level), 4)
 
 
 def _any_color(rng: np.random.Generator, low: float, high: float) -> Color:
     return _from_hls(rng.random(), rng.uniform(low, high), rng.uniform(0, 0.6))
 
 
-def _near(rng: np.random.Generator, color: Color) -> Color:
-    return tuple(min(255, max(0, c + int(d))) for c, d in zip(color, rng.integers(-10, 11, 3), strict=True))  # type: ignore[return-value]
+def _moved(rng: np.random.Generator, color: Color, most: int) -> Color:
+    """Each channel moved by up to `most`."""
+    moves = rng.integers(-most, most + 1, 3)
+    red, green, blue = (min(255, max(0, level + int(move))) for level, move in zip(color, moves, strict=True))
+    return red, green, blue
 
 
 def _from_hls(hue: float, lightness: float, saturation: float) -> Color:
-    return tuple(round(255 * value) for value in colorsys.hls_to_rgb(hue, lightness, saturation))  # type: ignore[return-value]
+    red, green, blue = (round(255 * value) for value in colorsys.hls_to_rgb(hue, lightness, saturation))
+    return red, green, blue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ def _write(folder: Path, count: int, seed: int, options: Options) -> None:
         positions = played_positions(seed, count, options["phase"])
     (folder / _IMAGES).mkdir(parents=True)
     jobs = [(k, pieces, scene(seed, k, pieces, options["flip_share"])) for k, pieces in enumerate(positions)]
-    draw = functools.partial(_draw, str(folder), seed, dict(options))
+    sets = piece_sets(Path(options["piece_set"])) if options["piece_set"] else []
+    draw = functools.partial(_draw, str(folder), seed, options["size"], options["clean"], sets)
     if options["workers"] > 1:
         with multiprocessing.get_context("spawn").Pool(options["workers"]) as pool:
             _exhaust(pool.imap(draw, jobs, _CHUNK), count)
@@ -69,10 +70,9 @@ def _exhaust(drawn: Iterable[None], count: int) -> None:
         pass
 
 
-def _draw(folder: str, seed: int, options: Options, job: _Job) -> None:
+def _draw(folder: str, seed: int, size: int, clean: bool, sets: Sequence[Path], job: _Job) -> None:
     index, pieces, seen = job
-    sets = piece_sets(Path(options["piece_set"])) if options["piece_set"] else ()
-    image, quality = render_board(pieces, seen, seed, index, options["size"], clean=options["clean"], piece_sets=sets)
+    image, quality = render_board(pieces, seen, seed, index, size, clean=clean, piece_sets=sets)
     image.save(os.path.join(folder, _image_path(index)), quality=quality)
 
 
