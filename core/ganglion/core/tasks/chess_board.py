@@ -2,7 +2,8 @@ r"""chess_board: from a picture of a chess board to JSON that says what stands w
 
 A row is `{"id", "image", "conversations": [{"from": "user", "value": "<image>\n..."}, {"from": "assistant", "value":
 "{...}"}]}`, with the image's path from the data file's folder; "human" and "gpt" may name the two roles. An optional
-"source" says where the picture is from. What an answer says is in `chess_schema`, how it is judged in `chess_scores`.
+"source" says where the picture is from. What an answer says is in `chess_schema`, how it is judged in `chess_scores`;
+the two ways in which a data file may spell the pieces are in `chess_faults`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.tasks.answers import strict_json
-from ganglion.core.tasks.chess_schema import SCHEMA, board_answer, schema_fault
+from ganglion.core.tasks.chess_faults import answer_fault
+from ganglion.core.tasks.chess_schema import SCHEMA, board_answer, named_pieces
 from ganglion.core.tasks.chess_scores import metrics
 from ganglion.core.tasks.registry import register_task
 from ganglion.core.tasks.task import Example, RowError, Task
@@ -78,9 +80,9 @@ def _answer(answered: str) -> str:
         answer = strict_json(answered)
     except ValueError as error:
         raise RowError(column, f"is no JSON ({error})", "write the answer as one JSON object") from None
-    if fault := schema_fault(answer):
+    if fault := answer_fault(answer):
         raise RowError(column, *fault)
-    return board_answer(answer["pieces"], **answer["metadata"])
+    return board_answer(named_pieces(answer), **answer["metadata"])
 
 
 CHESS_BOARD = register_task(
@@ -88,7 +90,7 @@ CHESS_BOARD = register_task(
         name="chess_board",
         summary="which piece stands on which square, from a picture of a chess board",
         schema=SCHEMA,
-        max_new_tokens=490,
+        max_new_tokens=220,
         read_row=read_row,
         metrics=metrics,
         image_column="image",

@@ -1,9 +1,13 @@
 """What a chess_board answer looks like, and what it says: a board in two frames, and how two answers compare.
 
-    {"metadata": {"view": "white", "coordinates": true}, "pieces": {"a8": "r", "b8": "n", ...}}
+    {"metadata": {"view": "white", "coordinates": true}, "pieces": {"8": "r n b q k b n r", ..., "1": "..."}}
 
-view: whose side is at the bottom of the picture. coordinates: whether files and ranks are printed. pieces: the occupied
-squares, with the letters of FEN. The metadata comes first, since the names of the squares depend on it.
+view: whose side is at the bottom of the picture. coordinates: whether files and ranks are printed. pieces: every rank,
+its eight squares from file a to h with the letters of FEN, or "." for an empty one. The metadata comes first, since the
+names of the squares depend on it.
+
+Every square is written, in place: a sign answers what stands there, where a list of occupied squares would ask for the
+next one first. All answers are of one length. The spaces keep each square a token of its own.
 
 Squares have a name, and a place in the picture. In the frame of names, a board whose side was mistaken is all wrong; as
 shown (pieces put back into the picture by the answer's own view), it is right.
@@ -11,7 +15,6 @@ shown (pieces put back into the picture by the answer's own view), it is right.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +22,12 @@ from ganglion.core.chess_fen import PIECES, SQUARES, in_order, turned
 from ganglion.core.tasks.answers import write_answer
 
 VIEWS = ("white", "black")
-_SQUARE = {"type": "string", "enum": list(PIECES)}
+RANKS = tuple("87654321")
+EMPTY = "."
+_SIGN = f"[{PIECES}{EMPTY}]"
+# The length says no more than the pattern, but to validators whose $ lets a line break follow.
+_RANK = {"type": "string", "pattern": f"^{_SIGN}( {_SIGN}){{7}}$", "maxLength": 15}
 
-# The grammar of constrained decoding lets optional properties come in the schema's order only, each at most once.
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -33,7 +39,8 @@ SCHEMA: dict[str, Any] = {
         },
         "pieces": {
             "type": "object",
-            "properties": dict.fromkeys(SQUARES, _SQUARE),
+            "properties": dict.fromkeys(RANKS, _RANK),
+            "required": list(RANKS),
             "additionalProperties": False,
         },
     },
@@ -43,14 +50,16 @@ SCHEMA: dict[str, Any] = {
 
 PROMPT = (
     "Which piece stands on which square of this chess board? Answer in JSON: metadata with view (white or black: whose "
-    "side is at the bottom) and coordinates (true if files and ranks are printed), then pieces by square, a8 to h1, "
-    "with the letters of FEN."
+    "side is at the bottom) and coordinates (true if files and ranks are printed), then pieces by rank, 8 to 1: eight "
+    "signs from file a to h, a letter of FEN or . for an empty square."
 )
 
 
 def board_answer(pieces: Mapping[str, str], view: str, coordinates: bool) -> str:
     """The answer as a model must write it; pieces go by the names of their squares."""
-    return write_answer({"metadata": {"view": view, "coordinates": coordinates}, "pieces": in_order(pieces)})
+    signs = [pieces.get(square, EMPTY) for square in SQUARES]
+    ranks = {rank: " ".join(signs[8 * row : 8 * row + 8]) for row, rank in enumerate(RANKS)}
+    return write_answer({"metadata": {"view": view, "coordinates": coordinates}, "pieces": ranks})
 
 
 def board_row(
@@ -62,41 +71,21 @@ def board_row(
     return row if source is None else {**row, "source": source}
 
 
+def by_rank(spelled: Mapping[str, Any]) -> bool:
+    """Whether pieces are spelled by rank, as a model must; a data file may have square -> letter instead."""
+    return any(key in RANKS for key in spelled)
+
+
+def named_pieces(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Square -> letter of each piece, in the order of SQUARES, whichever way the answer spells them."""
+    spelled: Mapping[str, str] = answer["pieces"]
+    if not by_rank(spelled):
+        return in_order(spelled)
+    signs = [sign for rank in RANKS for sign in spelled[rank].split(" ")]
+    return {square: sign for square, sign in zip(SQUARES, signs, strict=True) if sign != EMPTY}
+
+
 def as_shown(answer: Mapping[str, Any]) -> dict[str, str]:
     """The pieces by place in the picture, where a8 means the upper left square."""
-    pieces: Mapping[str, str] = answer["pieces"]
-    return dict(pieces) if answer["metadata"]["view"] == VIEWS[0] else turned(pieces)
-
-
-def schema_fault(value: Any) -> tuple[str, str] | None:
-    """The first thing in a parsed answer that the schema does not allow, and the remedy; None where it is valid."""
-    if not isinstance(value, dict):
-        return f"is {json.dumps(value):.40}, no object", "give metadata and pieces"
-    if fault := _keys_fault(value, SCHEMA, ""):
-        return fault
-    for key in SCHEMA["required"]:
-        if not isinstance(value[key], dict):
-            return f"{key} is {json.dumps(value[key]):.40}", "give an object"
-    metadata, pieces = value["metadata"], value["pieces"]
-    if fault := _keys_fault(metadata, SCHEMA["properties"]["metadata"], "metadata."):
-        return fault
-    if metadata["view"] not in VIEWS:
-        return f"metadata.view is {json.dumps(metadata['view']):.40}", f"use one of {list(VIEWS)}"
-    if not isinstance(metadata["coordinates"], bool):
-        return f"metadata.coordinates is {json.dumps(metadata['coordinates']):.40}", "give true or false"
-    for square, piece in pieces.items():
-        if square not in SQUARES:
-            return f"pieces has square {square!r:.40}", "name squares a1 to h8"
-        if not (isinstance(piece, str) and piece and piece in _SQUARE["enum"]):
-            return f"pieces.{square} is {json.dumps(piece):.40}", f"use a letter of {PIECES}"
-    return None
-
-
-def _keys_fault(value: Mapping[str, Any], schema: Mapping[str, Any], prefix: str) -> tuple[str, str] | None:
-    for key in schema["required"]:
-        if key not in value:
-            return f"{prefix}{key} is missing", "add it"
-    for key in value:
-        if key not in schema["properties"]:
-            return f"{prefix}{key:.40} is unknown", f"use {schema['required']}"
-    return None
+    pieces = named_pieces(answer)
+    return pieces if answer["metadata"]["view"] == VIEWS[0] else turned(pieces)

@@ -25,7 +25,7 @@ from typing import Any
 from ganglion.core.chess_fen import SQUARES
 from ganglion.core.chess_position import position_fault
 from ganglion.core.tasks.answers import read_answer
-from ganglion.core.tasks.chess_schema import SCHEMA, as_shown
+from ganglion.core.tasks.chess_schema import SCHEMA, as_shown, named_pieces
 from ganglion.core.tasks.task import Example
 
 _SQUARES = len(SQUARES)
@@ -47,19 +47,20 @@ def _judged(example: Example, text: str) -> dict[str, int]:
     want = read_answer(example.answer, SCHEMA)
     if want is None:
         raise ValueError(f"the example's own answer is not valid: {example.answer!r:.100}")
-    counts = {"pieces": len(want["pieces"])}
+    expected = named_pieces(want)
+    counts = {"pieces": len(expected)}
     if (got := read_answer(text, SCHEMA)) is None:
         return counts
-    shown, seen = as_shown(want), as_shown(got)
+    named, shown, seen = named_pieces(got), as_shown(want), as_shown(got)
     return counts | {
         "valid": 1,
-        "possible": position_fault(got["pieces"]) is None,
+        "possible": position_fault(named) is None,
         "exact": want == got,
-        "placement": want["pieces"] == got["pieces"],
+        "placement": expected == named,
         "board": shown == seen,
         "view": want["metadata"]["view"] == got["metadata"]["view"],
         "coordinates": want["metadata"]["coordinates"] == got["metadata"]["coordinates"],
-        "named squares": _equal_squares(want["pieces"], got["pieces"]),
+        "named squares": _equal_squares(expected, named),
         "shown squares": _equal_squares(shown, seen),
         "found": sum(seen.get(square) == piece for square, piece in shown.items()),
         "said": len(seen),
