@@ -2,22 +2,30 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import chess
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from ganglion.core.chess_fen import SQUARES, pieces_from_fen, turned
+from ganglion.core.chess_fen import PIECES, SQUARES, fen_from_pieces, pieces_from_fen, turned
 from ganglion.core.datafile import read_datafile
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import CHESS_BOARD, read_answer
-from ganglion.core.tasks.chess_schema import SCHEMA, as_shown, board_answer, board_row, schema_fault
+from ganglion.core.tasks.chess_faults import answer_fault
+from ganglion.core.tasks.chess_schema import PROMPT, SCHEMA, as_shown, board_answer, board_row, named_pieces
+from ganglion.core.tasks.task import RowError
 
 START = pieces_from_fen("rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR")
 ROW = board_row("7", "a.png", START, "white", True)
 ANSWER = ROW["conversations"][1]["value"]
+META = {"view": "white", "coordinates": True}
+RANKS = json.loads(ANSWER)["pieces"]
+EMPTY_RANK = ". . . . . . . ."
 
 
 def example(pieces, view="white", coordinates=True, **more):
@@ -33,38 +41,94 @@ def test_a_row_becomes_prompt_image_and_answer():
     assert read.images == (Path("folder/a.png"),)
     assert read.prompt.startswith("Which piece") and "<image>" not in read.prompt
     assert read.answer == ANSWER
-    assert ANSWER.startswith('{"metadata": {"view": "white", "coordinates": true}, "pieces": {"a8": "r", "b8": "n"')
+    assert ANSWER == (
+        '{"metadata": {"view": "white", "coordinates": true}, "pieces": {"8": "r n b q k b n r", '
+        '"7": "p p p p p p p p", "6": ". . . . . . . .", "5": ". . . . . . . .", "4": ". . . . . . . .", '
+        '"3": ". . . . . . . .", "2": "P P P P P P P P", "1": "R N B Q K B N R"}}'
+    )
 
 
-def test_answers_are_rewritten_in_their_one_form():
-    said = '{"pieces":{"h1":"k",\n"a8":"K"},"metadata":{"coordinates":false,"view":"black"}}'
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        '{"h1":"k",\n"a8":"K"}',
+        """{"1":". . . . . . . k","8":"K . . . . . . .","2":". . . . . . . .","3":". . . . . . . .",
+        "4":". . . . . . . .","5":". . . . . . . .","6":". . . . . . . .","7":". . . . . . . ."}""",
+    ],
+    ids=["by square", "by rank"],
+)
+def test_either_spelling_of_the_data_is_rewritten_in_the_one_form(pieces):
+    said = f'{{"pieces":{pieces},"metadata":{{"coordinates":false,"view":"black"}}}}'
     turns = [{"from": "human", "value": "Read it: <image>"}, {"from": "gpt", "value": said}]
     read = CHESS_BOARD.read_row({**ROW, "conversations": turns}, Path())
     assert read.prompt == "Read it:"
-    assert read.answer == '{"metadata": {"view": "black", "coordinates": false}, "pieces": {"a8": "K", "h1": "k"}}'
+    assert read.answer == board_answer({"a8": "K", "h1": "k"}, "black", False)
+    assert list(json.loads(read.answer)["pieces"]) == list("87654321")
 
 
-def test_the_longest_answer_is_within_the_tasks_limit_at_seven_tokens_a_piece():
-    assert CHESS_BOARD.max_new_tokens >= 64 * 7 + 40
+def test_a_board_without_pieces_can_be_said_in_either_spelling():
+    empty = board_answer({}, "white", True)
+    for pieces in ({}, json.loads(empty)["pieces"]):
+        assert CHESS_BOARD.read_row({**ROW, "conversations": edited(pieces=pieces)}, Path()).answer == empty
+
+
+@given(st.dictionaries(st.sampled_from(SQUARES), st.sampled_from(PIECES)))
+def test_any_placement_goes_into_an_answer_and_back(pieces):
+    answer = read_answer(board_answer(pieces, "white", True), SCHEMA)
+    assert named_pieces(answer) == pieces == named_pieces({**answer, "pieces": pieces})
+    assert list(named_pieces(answer)) == [square for square in SQUARES if square in pieces]
+    board = chess.BaseBoard(fen_from_pieces(pieces))
+    rows = str(board).splitlines()  # python-chess prints a board as an answer spells it
+    assert list(answer["pieces"].items()) == list(zip("87654321", rows, strict=True))
+
+
+def test_all_answers_are_as_long_and_within_the_tasks_limit_at_two_tokens_a_square():
+    assert len(board_answer({}, "white", True)) == len(ANSWER)
+    assert CHESS_BOARD.max_new_tokens >= 8 * (8 * 2 + 6) + 40
+
+
+def test_the_question_names_what_the_schema_asks_for():
+    assert all(word in PROMPT for word in ("metadata", "view", "coordinates", "pieces", "8 to 1", "a to h"))
+
+
+def altered(answer, rng):
+    """The answer with up to two values, keys or signs changed."""
+    answer = json.loads(json.dumps(answer))
+    for _ in range(rng.randint(0, 2)):
+        holder = (
+            rng.choice([answer, answer.get("metadata"), answer.get("pieces")]) if isinstance(answer, dict) else None
+        )
+        if isinstance(holder, dict):
+            key = rng.choice([*holder, "view", "a8", "i9", "8", "9", "note"])
+            old, kind = holder.get(key), rng.random()
+            if kind < 0.4 and isinstance(old, str) and old:
+                at = rng.randrange(len(old) + 1)
+                holder[key] = old[:at] + rng.choice([*" .kKx8\n\u00a0", " k"]) + old[at + rng.randint(0, 1) :]
+            elif kind < 0.8:
+                holder[key] = rng.choice(VALUES)
+            else:
+                holder.pop(key, None)
+    return answer
+
+
+VALUES = [None, True, 1, 0.5, "", "k", "kk", ".", "white", "black", [], {}, {"a8": "K"}, {"view": "white"}, EMPTY_RANK]
 
 
 def test_the_schema_and_the_check_that_names_faults_agree():
+    """By rank on the task's schema; by square, which only data files may use, on one that lists the squares."""
     Draft202012Validator.check_schema(SCHEMA)
-    validator, rng = Draft202012Validator(SCHEMA), random.Random(0)
-    whole = json.loads(ANSWER)
-    values = [None, True, 1, 0.5, "", "k", "kk", "white", "black", [], {}, {"a8": "K"}, {"view": "white"}]
-    seen = set()
-    for _ in range(4000):
-        answer = json.loads(json.dumps(rng.choice([whole, *values])))
-        for _ in range(rng.randint(0, 2)):
-            if isinstance(answer, dict):
-                holder = rng.choice([answer, answer.get("metadata"), answer.get("pieces")])
-                if isinstance(holder, dict):
-                    key = rng.choice([*holder, "view", "a8", "i9", "note"])
-                    holder.update({key: rng.choice(values)}) if rng.random() < 0.6 else holder.pop(key, None)
-        assert (schema_fault(answer) is None) == validator.is_valid(answer), answer
-        seen.add(schema_fault(answer) is None)
-    assert seen == {True, False}
+    squares = {"type": "object", "properties": {key: {"enum": list(PIECES)} for key in SQUARES}}
+    of_data = {**SCHEMA["properties"], "pieces": {**squares, "additionalProperties": False}}
+    by_rank, by_square = (Draft202012Validator(one) for one in (SCHEMA, {**SCHEMA, "properties": of_data}))
+    rng, seen = random.Random(0), Counter()
+    whole = [{"metadata": META, "pieces": RANKS}, {"metadata": META, "pieces": START}]
+    for _ in range(6000):
+        answer = altered(rng.choice(whole * 10 + VALUES), rng)
+        valid = by_rank.is_valid(answer), by_square.is_valid(answer)
+        assert (answer_fault(answer) is None) == any(valid), answer
+        assert not valid[0] or named_pieces(answer).keys() <= set(SQUARES)
+        seen[valid] += 1
+    assert min(seen[True, False], seen[False, True], seen[False, False]) > 500 and not seen[True, True]
 
 
 def said(text):
@@ -79,7 +143,15 @@ def edited(**change):
     return said(json.dumps({**json.loads(ANSWER), **change}))
 
 
-META = {"view": "white", "coordinates": True}
+TWICE = '{"metadata": {"view": "white", "coordinates": true}, "pieces": {"a8": "k", "a8": "K"}}'
+
+
+def ranks(**change):
+    """A row's conversations with some ranks, _8 to _1, changed; None leaves one out."""
+    changed = {**RANKS, **{rank.strip("_"): row for rank, row in change.items()}}
+    return {"conversations": edited(pieces={rank: row for rank, row in changed.items() if row is not None})}
+
+
 BAD_ROWS = {
     "no id": ({"id": None}, "id"),
     "a number as id": ({"id": 7}, "id"),
@@ -112,8 +184,9 @@ BAD_ROWS = {
     "empty answer": ({"conversations": said("")}, "conversations[1].value"),
     "JSON cut off": ({"conversations": said(ANSWER[:-2])}, "conversations[1].value"),
     "text around the JSON": ({"conversations": said(f"Sure! {ANSWER}")}, "conversations[1].value"),
-    "a key twice": ({"conversations": said(ANSWER.replace('"b8"', '"a8"'))}, "conversations[1].value"),
-    "NaN": ({"conversations": said(ANSWER.replace('"r"', "NaN", 1))}, "conversations[1].value"),
+    "a rank twice": ({"conversations": said(ANSWER.replace('"7"', '"8"'))}, "conversations[1].value"),
+    "a square twice": ({"conversations": said(TWICE)}, "conversations[1].value"),
+    "NaN": ({"conversations": said(ANSWER.replace('"r n b q k b n r"', "NaN", 1))}, "conversations[1].value"),
     "a list": ({"conversations": said("[]")}, "conversations[1].value"),
     "no metadata": ({"conversations": said('{"pieces": {}}')}, "conversations[1].value"),
     "metadata as text": ({"conversations": edited(metadata="white")}, "conversations[1].value"),
@@ -124,8 +197,25 @@ BAD_ROWS = {
     "a square in capitals": ({"conversations": edited(pieces={"A8": "K"})}, "conversations[1].value"),
     "an unknown letter": ({"conversations": edited(pieces={"a8": "x"})}, "conversations[1].value"),
     "an empty square": ({"conversations": edited(pieces={"a8": None})}, "conversations[1].value"),
+    "an empty square as a dot": ({"conversations": edited(pieces={"a8": "."})}, "conversations[1].value"),
+    "two letters on a square": ({"conversations": edited(pieces={"a8": "KQ"})}, "conversations[1].value"),
     "a piece by name": ({"conversations": edited(pieces={"a8": "rook"})}, "conversations[1].value"),
     "pieces as a list": ({"conversations": edited(pieces=[["a8", "r"]])}, "conversations[1].value"),
+    "a missing rank": (ranks(_4=None), "conversations[1].value"),
+    "one rank only": ({"conversations": edited(pieces={"8": EMPTY_RANK})}, "conversations[1].value"),
+    "a ninth rank": (ranks(_9=EMPTY_RANK), "conversations[1].value"),
+    "squares beside ranks": (ranks(a8="r"), "conversations[1].value"),
+    "nine signs in a rank": (ranks(_8="r n b q k b n r r"), "conversations[1].value"),
+    "seven signs in a rank": (ranks(_8="r n b q k b n"), "conversations[1].value"),
+    "an empty rank": (ranks(_8=""), "conversations[1].value"),
+    "an unknown letter in a rank": (ranks(_8="r n b q x b n r"), "conversations[1].value"),
+    "a rank without spaces": (ranks(_8="rnbqkbnr"), "conversations[1].value"),
+    "a rank as in FEN": (ranks(_6="8"), "conversations[1].value"),
+    "two spaces in a rank": (ranks(_8="r n b q  k b n r"), "conversations[1].value"),
+    "a space after a rank": (ranks(_8="r n b q k b n r "), "conversations[1].value"),
+    "a line break after a rank": (ranks(_8="r n b q k b n r\n"), "conversations[1].value"),
+    "a rank as a list": (ranks(_8=list("rnbqkbnr")), "conversations[1].value"),
+    "null as a rank": ({"conversations": edited(pieces={**RANKS, "6": None})}, "conversations[1].value"),
     "an image that is not there": ({"image": "b.png"}, "image"),
 }
 
@@ -142,6 +232,26 @@ def test_a_bad_row_is_one_line_with_file_row_column_and_remedy(change, column, t
     assert line.split("; ")[-1].strip() and len(line) < 400
 
 
+FAULTS = {
+    "missing rank": (ranks(_4=None), "pieces has no rank 4", "all ranks"),
+    "unknown rank": (ranks(_9=EMPTY_RANK), "pieces has '9'", "8 to 1"),
+    "unknown rank alone": ({"conversations": edited(pieces={"9": EMPTY_RANK})}, "pieces has '9'", "a1 to h8"),
+    "nine signs": (ranks(_8="r n b q k b n r r"), "pieces.8 is 'r n b q k b n r r': 9 signs", "'r n b q k b n r'"),
+    "no spaces": (ranks(_8="rnbqkbnr"), "pieces.8 is 'rnbqkbnr': 1 sign by spaces, not 8", "'r n b q k b n r'"),
+    "unknown sign": (ranks(_7="p p p p p p p x"), "pieces.7 has 'x'", ". for an empty square"),
+    "unknown letter": ({"conversations": edited(pieces={"a8": "x"})}, 'pieces.a8 is "x"', "KQRBNPkqrbnp"),
+    "a dot": ({"conversations": edited(pieces={"a8": "."})}, 'pieces.a8 is "."', "leave out empty squares"),
+    "unknown square": ({"conversations": edited(pieces={"A8": "K"})}, "pieces has 'A8'", "a1 to h8"),
+}
+
+
+@pytest.mark.parametrize(("change", "what", "remedy"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_in_the_pieces_is_named_with_its_place_and_remedy(change, what, remedy):
+    with pytest.raises(RowError) as refused:
+        CHESS_BOARD.read_row({**ROW, **change}, Path())
+    assert f": {what}" in str(refused.value) and remedy in str(refused.value).split("; ", 1)[1]
+
+
 def test_a_perfect_answer():
     scores = scored(ANSWER)
     assert scores["n"] == 1
@@ -151,8 +261,18 @@ def test_a_perfect_answer():
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "{}", f"Here: {ANSWER}", ANSWER[:-1], ANSWER.replace('"b8"', '"a8"'), ANSWER.replace("r", "x")],
-    ids=["empty", "no keys", "text before", "cut", "key twice", "unknown letters"],
+    [
+        "",
+        "{}",
+        f"Here: {ANSWER}",
+        ANSWER[:-1],
+        ANSWER.replace('"7"', '"8"'),
+        ANSWER.replace("q", "x"),
+        ANSWER.replace("n r", "n r r"),
+        ANSWER.replace("n r", "n r\\n"),
+        json.dumps({"metadata": META, "pieces": START}),
+    ],
+    ids=["empty", "no keys", "text before", "cut", "rank twice", "letters", "nine signs", "line break", "by square"],
 )
 def test_an_invalid_answer_is_wrong_in_all_squares(answer):
     scores = scored(answer)

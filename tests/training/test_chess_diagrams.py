@@ -12,6 +12,7 @@ from PIL import Image
 from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import CHESS_BOARD
+from ganglion.core.tasks.chess_schema import named_pieces
 
 LABEL = {"image": "book/a.png", "placement": "8/8/8/8/8/8/8/K1k5", "coordinates": True}
 
@@ -34,7 +35,7 @@ def test_every_real_diagram_becomes_a_row(shared_data: Path, tmp_path: Path) -> 
     for example, label in zip(examples, labels, strict=True):
         answer = json.loads(example.answer)
         board = chess.BaseBoard(label["placement"])
-        assert answer["pieces"] == {chess.square_name(s): p.symbol() for s, p in board.piece_map().items()}
+        assert named_pieces(answer) == {chess.square_name(s): p.symbol() for s, p in board.piece_map().items()}
         assert answer["metadata"]["view"] == "white"
         printed[example.row["source"]] += answer["metadata"]["coordinates"]
         assert example.images[0].read_bytes() == (source / label["image"]).read_bytes()

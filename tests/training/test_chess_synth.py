@@ -14,6 +14,7 @@ from ganglion.core.chess_position import position_fault
 from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import CHESS_BOARD
+from ganglion.core.tasks.chess_schema import named_pieces
 from ganglion.training.data.chess_image import Scene, render_board, scene
 from ganglion.training.data.chess_play import PHASES, random_position
 from ganglion.training.data.chess_positions import SPLITS, played_positions, split_of
@@ -30,7 +31,7 @@ def rows(out: Path) -> list[dict]:
 
 
 def placement(row: dict) -> str:
-    return fen_from_pieces(json.loads(row["conversations"][1]["value"])["pieces"])
+    return fen_from_pieces(named_pieces(json.loads(row["conversations"][1]["value"])))
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_a_data_set_has_valid_rows_and_says_how_it_was_made(tmp_path: Path) -> N
     for example in examples:
         assert Image.open(example.images[0]).size == (64, 64)
         assert json.loads(example.answer)["metadata"]["view"] == "black"
-        assert len(json.loads(example.answer)["pieces"]) <= PHASES["endgame"].pieces[1]
+        assert len(named_pieces(json.loads(example.answer))) <= PHASES["endgame"].pieces[1]
     told = json.loads((tmp_path / "d/synth.json").read_text())
     assert (told["task"], told["flip_share"], told["phase"], told["clean"]) == ("chess_board", 1, "endgame", True)
 

@@ -53,7 +53,8 @@ def _ranks_fault(pieces: Mapping[str, Any]) -> Fault | None:
             return f"pieces.{rank} is {json.dumps(row):.40}", _SPELLING
         signs = row.split(" ")
         if len(signs) != 8:
-            return f"pieces.{rank} is {row!r:.40}: {len(signs)} signs by spaces, not 8", _SPELLING
+            count = f"{len(signs)} sign{'s' * (len(signs) > 1)}"
+            return f"pieces.{rank} is {row!r:.40}: {count} by spaces, not 8", _SPELLING
         for sign in signs:
             if not (len(sign) == 1 and sign in PIECES + EMPTY):
                 return f"pieces.{rank} has {sign!r:.40}", f"use letters of {PIECES}, {EMPTY} for an empty square"

@@ -7,7 +7,7 @@ its eight squares from file a to h with the letters of FEN, or "." for an empty 
 names of the squares depend on it.
 
 Every square is written, in place: a sign answers what stands there, where a list of occupied squares would ask for the
-next one first. All answers are of one length. The spaces keep each square a token of its own.
+next one first. All answers are of one length. The spaces keep two squares from sharing a token.
 
 Squares have a name, and a place in the picture. In the frame of names, a board whose side was mistaken is all wrong; as
 shown (pieces put back into the picture by the answer's own view), it is right.
