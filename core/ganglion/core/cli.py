@@ -52,7 +52,7 @@ COMMANDS: dict[str, Command] = {
     "data import": Command(
         "ganglion.training.data.importing:ImportConfig",
         "ganglion.training.data.importing:run",
-        "bring data by others (bfcl, calvin) into the form of a task",
+        "bring data by others (bfcl, calvin, chess_diagrams) into the form of a task",
         "train",
     ),
     "data stats": Command(
@@ -237,7 +237,7 @@ def _bool_fields(config_class: type, prefix: str = "") -> list[str]:
     hints = get_type_hints(config_class)
     for field in fields(config_class):
         hint = hints[field.name]
-        if hint is bool:
+        if hint in (bool, bool | None):
             names.append(prefix + field.name)
         elif is_dataclass(hint) and isinstance(hint, type):
             names += _bool_fields(hint, f"{prefix}{field.name}.")

@@ -32,7 +32,7 @@ def read_datafile(path: Path, task: Task) -> list[Example]:
                 raise RowError("", f"row is {row!r:.40}", "give an object")
             example = task.read_row(row, path.parent)
             for k, turn in enumerate(example.turns):
-                column = f"turns[{k}].image_path" if k else "image_path"
+                column = f"turns[{k}].{task.image_column}" if k else task.image_column
                 for image in turn.images:
                     if image not in whole:
                         check_image(image, column)

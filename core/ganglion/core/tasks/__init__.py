@@ -1,6 +1,7 @@
 """The task registry: what a model can be asked, as data."""
 
 from ganglion.core.tasks.answers import read_answer, write_answer
+from ganglion.core.tasks.chess_board import CHESS_BOARD
 from ganglion.core.tasks.dialogues import by_row, dialogues_in
 from ganglion.core.tasks.exo_assist import EXO_ASSIST
 from ganglion.core.tasks.exo_dialogue import ExoDialogue
@@ -11,6 +12,7 @@ from ganglion.core.tasks.task import Example, RowError, Sequential, Task, Turn
 from ganglion.core.tasks.vote import read_by_task, vote
 
 __all__ = [
+    "CHESS_BOARD",
     "EXO_ASSIST",
     "GUI_STEP",
     "ROBOT_CODE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,40 @@ def write_answer(answer: Mapping[str, Any]) -> str:
 
 
 def read_answer(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The answer in `text`, or None where it is not JSON or not what the schema asks for."""
+    """The answer in `text`, or None where it is not strict JSON or not what the schema asks for."""
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):  # the latter for brackets a thousand deep
+        answer = strict_json(text)
+    except ValueError:
         return None
     return answer if _validator(json.dumps(schema)).is_valid(answer) else None
+
+
+def strict_json(text: str) -> Any:
+    """What the text says, without what the library lets pass: keys given twice, NaN, Infinity, numbers beyond floats.
+
+    Raises:
+        ValueError: it is no JSON, is one of these, or is nested too deep.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:  # brackets a thousand deep
+        raise ValueError("nested too deep") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number:.40} is no finite number")
+    return value
 
 
 @functools.cache

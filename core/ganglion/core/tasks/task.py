@@ -82,6 +82,7 @@ class Task:
                     for plain text: JSON answers are compared key by key
     from_table      the rows of a CSV file, cells as text by column -> rows as read_row takes them; None where columns
                     are the row's own keys
+    image_column    the column of a row that names its first image
     sequential      for a task whose examples are steps; None where each example stands alone
     """
 
@@ -94,3 +95,4 @@ class Task:
     canonical: Callable[[Example, str], str | None] | None = None
     from_table: Callable[[Iterable[Mapping[str, str]]], Iterator[Mapping[str, Any]]] | None = None
     sequential: Sequential | None = None
+    image_column: str = "image_path"

@@ -1,4 +1,4 @@
-"""`ganglion data import bfcl|calvin SOURCE --out DIR`: data by others, in the form of the task it is a check of."""
+"""`ganglion data import KIND SOURCE --out DIR`: data by others, in the form of the task it is a check of."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from ganglion.core.errors import InputError
 from ganglion.core.paths import written_aside
 from ganglion.training.data.bfcl import import_bfcl
 from ganglion.training.data.calvin import import_calvin
+from ganglion.training.data.chess_diagrams import import_chess_diagrams
 
-_IMPORTERS = {"bfcl": import_bfcl, "calvin": import_calvin}
+_IMPORTERS = {"bfcl": import_bfcl, "calvin": import_calvin, "chess_diagrams": import_chess_diagrams}
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class ImportConfig:
     """Options of `ganglion data import`."""
 
     kind: str
-    """What it is: bfcl or calvin, both for the task robot_code."""
+    """What it is: bfcl or calvin, both for the task robot_code, or chess_diagrams for chess_board."""
     source: Path
     """Folder with the original files."""
     out: Path | None = None

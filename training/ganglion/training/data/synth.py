@@ -12,12 +12,13 @@ from pathlib import Path
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import get_task
+from ganglion.training.data.chess_set import CHESS_SET
 from ganglion.training.data.exo_set import EXO_SET
 from ganglion.training.data.gui_set import GUI_SET
 from ganglion.training.data.maker import OPTIONS_FILE, Maker, Options, at_least
 from ganglion.training.data.robot_set import ROBOT_SET
 
-_MAKERS = {"exo_assist": EXO_SET, "gui_step": GUI_SET, "robot_code": ROBOT_SET}
+_MAKERS = {"chess_board": CHESS_SET, "exo_assist": EXO_SET, "gui_step": GUI_SET, "robot_code": ROBOT_SET}
 _SPEED_ONLY = ("workers",)  # options that change nothing in what is made
 
 
@@ -26,7 +27,7 @@ class SynthConfig:
     """Options of `ganglion data synth`."""
 
     task: str
-    """Task to make data for: exo_assist, gui_step or robot_code."""
+    """Task to make data for: chess_board, exo_assist, gui_step or robot_code."""
     out: Path | None = None
     """Folder to write; required."""
     count: int = 500
@@ -41,15 +42,27 @@ class SynthConfig:
     turns_max: int | None = None
     """exo_assist: most turns of a row, default 1; from 2 on rows are dialogues, some with a new image on the way."""
     size: int | None = None
-    """exo_assist: image edge in pixels; default 112."""
+    """exo_assist, chess_board: image edge in pixels; default 112 and 256."""
     workers: int | None = None
-    """exo_assist, gui_step: processes that render; default 2. The result does not depend on it."""
+    """exo_assist, gui_step, chess_board: processes that render; default 2. The result does not depend on it."""
     paraphrases: str | None = None
     """robot_code: train (default), or heldout: sentences of which none occurs in training data."""
     compound_share: float | None = None
     """robot_code: share of rows with several commands or a condition; default 0.4, all five categories alike."""
     phrasing: str | None = None
     """gui_step: train (default), or heldout: goals said as none is in training data."""
+    phase: str | None = None
+    """chess_board: opening, middlegame or endgame; default all three, in turn."""
+    positions: Path | None = None
+    """chess_board: JSON list of FENs, or of {"fen": ...}, to draw positions from; default they are played at random."""
+    split: str | None = None
+    """chess_board: train, val or test, the part of --positions to draw from; a position is always in the same one."""
+    piece_set: Path | None = None
+    """chess_board: folder with wK.svg ... bP.svg, or of such folders; default pieces are glyphs of a font."""
+    flip_share: float | None = None
+    """chess_board: share of boards seen by black; default 0.2."""
+    clean: bool | None = None
+    """chess_board: draw boards without crop, tilt, noise and blur; default false."""
     force: bool = False
     """Replace a data set that is already in the folder."""
 
@@ -73,7 +86,8 @@ def run(config: SynthConfig) -> None:
     with written_aside(config.out) as aside:
         aside.mkdir(parents=True)
         found = maker.write(aside, config.count, config.seed, options) or {}
-        told = {key: value for key, value in options.items() if key not in _SPEED_ONLY} | dict(found)
+        told = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in _SPEED_ONLY}
+        told |= found
         write_json(aside / OPTIONS_FILE, {"task": config.task, "count": config.count, "seed": config.seed, **told})
     print(f"{config.count} rows of {config.task} in {config.out / maker.data_file}")
 
