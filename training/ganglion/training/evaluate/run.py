@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.datafile import read_datafile
-from ganglion.core.tasks import Example, Task, get_task
+from ganglion.core.tasks import Example, Task, get_task, unrolled
 from ganglion.training.evaluate.case import answer_case
 from ganglion.training.evaluate.config import Case, EvaluateConfig, checked
 from ganglion.training.evaluate.kept_answers import KeptAnswers
@@ -50,10 +50,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(config.threads)
-    examples = _unrolled(rows)
+    examples = unrolled(rows)
     asked = {member.name: examples for member in members}
     if config.with_base:
-        asked[BASE] = _unrolled(rows[: config.base_limit])
+        asked[BASE] = unrolled(rows[: config.base_limit])
     kept = _kept(config, members, task, asked, out)
     answers = _answers(config, members, task, asked, kept)
     answers = with_vote(task, members, examples, answers)
@@ -62,10 +62,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for answers_on_disk in kept.values():
         answers_on_disk.remove()
     return metrics
-
-
-def _unrolled(rows: Sequence[Example]) -> list[Example]:
-    return [example for row in rows for example in row.unrolled()]
 
 
 def _length(config: EvaluateConfig, task: Task) -> int:
