@@ -16,7 +16,7 @@ def upright(image: Image.Image) -> Image.Image:
     """The decoded image in RGB, turned by its EXIF orientation."""
     turned = image if _orientation(image) == _AS_STORED else ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):  # Pillow would cut all above 255 off, which leaves most of it white
-        turned = turned.point(lambda value: value * (1 / 256)).convert("L")
+        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return turned.convert("RGB")
 
 
