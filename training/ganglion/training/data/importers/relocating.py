@@ -29,8 +29,8 @@ class Relocator:
         """The row rewritten, and its images' paths relative to the new folder, in order.
 
         Raises:
-            RowError: an embedded picture stands for a text, or the task looks for an image in a place of its own, outside of the
-            row's folder.
+            RowError: an embedded picture stands for a text, or the task looks for an image in a place of its own,
+                outside of the row's folder.
         """
         if any(f"{self._aside}/" in turn.prompt + turn.answer for turn in example.turns):
             raise RowError("", "holds a picture where the task takes text", "name the columns to take")
