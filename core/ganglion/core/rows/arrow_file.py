@@ -22,7 +22,7 @@ FORMAT = 1
 _KEY = b"ganglion"
 _COLUMNS = ("id", "group", "images", "row")
 _BATCH_ROWS, _BATCH_BYTES = 1000, 8 * 2**20
-_BATCHES_KEPT = 8
+_BATCHES_KEPT = 2**12  # a few kilobytes each: their rows stay in the file
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Relocator:
         if any(f"{self._aside}/" in turn.prompt + turn.answer for turn in example.turns):
             raise RowError("", "holds a picture where the task takes text", "name the columns to take")
         images = [path for turn in example.turns for path in turn.images]
+        if not images:
+            return dict(example.row), []
         moved = {path: self._moved(path) for path in dict.fromkeys(images)}
         named: set[Path] = set()
         row = self._rewritten(dict(example.row), moved, named)
