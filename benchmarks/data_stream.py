@@ -112,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines, listed, arrow = (Path(folder) / name for name in ("rows.jsonl", "rows.json", "set"))
         write_rows(lines, listed, args.rows, args.row_bytes)
-        start = time.perf_counter()
+        peak, start = Peak(), time.perf_counter()
         if ganglion(["data", "import", "json", str(lines), "--task", "chat", "--out", str(arrow)]):
             raise SystemExit(1)
         seconds = time.perf_counter() - start
@@ -121,11 +121,11 @@ def main() -> None:
     imported = {
         "seconds": seconds,
         "rows_per_second": args.rows / seconds,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024 / 1000,
+        "peak_mb": peak.megabytes["RssAnon"],
     }
     hardware = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
     write_json(args.out, {"hardware": hardware, "rows": args.rows, "import": imported, "read": found})
-    print(f"import: {imported['rows_per_second']:,.0f} rows/s, {imported['peak_rss_mb']:.0f} MB at most")
+    print(f"import: {imported['rows_per_second']:,.0f} rows/s, {imported['peak_mb']:.0f} MB of its own at most")
     print(
         f"{'form':<6} {'file MB':>8} {'limit MB':>9} {'check rows/s':>13} {'random/s':>9} {'peak MB':>8} {'cache':>6}"
     )

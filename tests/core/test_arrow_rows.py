@@ -106,7 +106,7 @@ BAD_FILES = {
     other_kind: "is an Arrow file of another kind; bring it in with 'ganglion data import hf'",
     spoiled_metadata: "is an Arrow file of another kind",
     newer: "has format 2, newer than 1; update Ganglion",
-    other_columns: r"has columns \['row'\]",
+    other_columns: "has columns other than id, group, images, row",
     cut_off: "is no whole Arrow file",
     stream: "is no whole Arrow file",
     spoiled_offsets: "is no whole Arrow file",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
+from ganglion.core.errors import InputError
 from ganglion.core.rows import ArrowRows
 from ganglion.core.tasks import CHAT, EXO_ASSIST, ROBOT_CODE, Example, Task, get_task
 from ganglion.core.tasks.exo_assist import expected_answer
@@ -292,3 +293,32 @@ def test_all_bad_rows_are_named_at_once_up_to_a_limit(tmp_path: Path, capsys: py
     )
     assert "holds 25 bad rows and no good one" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_table_that_its_task_reads_keeps_naming_records_that_do_not_fit(tmp_path: Path) -> None:
+    """A task whose rows are made of several records: here of each one and the one before."""
+    from dataclasses import replace
+
+    from ganglion.core.tasks import RowError, registry
+
+    def from_table(table: Any) -> Any:
+        before = ""
+        for cells in table:
+            if cells["said"] == "nonsense":
+                raise RowError("said", "is nonsense", "say something")
+            yield {"prompt": f"{before}, then?", "answer": cells["said"]}
+            before = cells["said"]
+
+    task = replace(CHAT, name="tabled", from_table=from_table)
+    registry._TASKS[task.name] = task
+    try:
+        (tmp_path / "a.csv").write_text("said,by\none,me\ntwo\nthree,me\n")
+        options = ["--task", "tabled", "--out", str(tmp_path / "out")]
+        assert main(["data", "import", "csv", str(tmp_path / "a.csv"), *options]) == 2
+        found = imported("csv", tmp_path / "a.csv", "--bad_rows", "skip", task=task)
+        assert [(example.prompt, example.answer) for example in found] == [(", then?", "one"), ("one, then?", "three")]
+        (tmp_path / "a.csv").write_text("said,by\none,me\nnonsense,me\n")
+        with pytest.raises(InputError, match="a.csv: record 2: column 'said': is nonsense; say something"):
+            read_datafile(tmp_path / "a.csv", task)
+    finally:
+        del registry._TASKS[task.name]

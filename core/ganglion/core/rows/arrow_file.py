@@ -154,7 +154,7 @@ class ArrowRows:
             )
         if not schema.equals(_schema()):
             raise InputError(
-                f"has columns {schema.names}, not {list(_COLUMNS)}", where=self._path, remedy="import the data again"
+                f"has columns other than {', '.join(_COLUMNS)}", where=self._path, remedy="import the data again"
             )
         return dict(about)
 
