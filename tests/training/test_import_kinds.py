@@ -318,7 +318,7 @@ def test_a_table_that_its_task_reads_keeps_naming_records_that_do_not_fit(tmp_pa
         found = imported("csv", tmp_path / "a.csv", "--bad_rows", "skip", task=task)
         assert [(example.prompt, example.answer) for example in found] == [(", then?", "one"), ("one, then?", "three")]
         (tmp_path / "a.csv").write_text("said,by\none,me\nnonsense,me\n")
-        with pytest.raises(InputError, match="a.csv: record 2: column 'said': is nonsense; say something"):
+        with pytest.raises(InputError, match=r"a\.csv: record 2: column 'said': is nonsense; say something"):
             read_datafile(tmp_path / "a.csv", task)
     finally:
         del registry._TASKS[task.name]
