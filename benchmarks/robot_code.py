@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ganglion.core.errors import GanglionError
 from ganglion.core.paths import write_json
-from ganglion.training.data.bfcl import import_bfcl
-from ganglion.training.data.calvin import import_calvin
+from ganglion.training.data.importing import ImportConfig
+from ganglion.training.data.importing import run as import_data
 from ganglion.training.evaluate.config import EvaluateConfig
 from ganglion.training.evaluate.report import table
 from ganglion.training.evaluate.run import evaluate
@@ -51,13 +51,12 @@ def prepared(folder: Path, bfcl: Path | None, calvin: Path | None) -> dict[str, 
     """Import what is there; returns data files by the name of the check."""
     files = {}
     if bfcl:
-        (folder / "bfcl").mkdir()
-        import_bfcl(bfcl, folder / "bfcl")
-        files["bfcl"] = folder / "bfcl/data.json"
+        import_data(ImportConfig("bfcl", bfcl, folder / "bfcl"))
+        files["bfcl"] = folder / "bfcl/data.arrow"
     if calvin:
-        (folder / "calvin").mkdir()
-        counts = import_calvin(calvin, folder / "calvin")
-        files |= {f"calvin_{part}": folder / f"calvin/{part}.json" for part in counts if part != "train"}
+        import_data(ImportConfig("calvin", calvin, folder / "calvin"))
+        parts = sorted((folder / "calvin").glob("*.arrow"))
+        files |= {f"calvin_{part.stem}": part for part in parts if part.stem != "train"}
     return files
 
 

@@ -8,6 +8,25 @@ import pytest
 from ganglion.core.cli import main
 
 Runner = Callable[..., int]
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """refused(kind, source, *options): the one line of an import that is refused and leaves nothing."""
+
+    def run(kind: str, source: Path | str, *options: str) -> str:
+        out = tmp_path / "room" / "out"
+        code = main(["data", "import", kind, str(source), "--out", str(out), *options])
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert code == 2, lines
+        assert lines[0].startswith("ganglion: ") and len(lines[0]) < 600
+        assert lines[0].rpartition("; ")[2], "no remedy"
+        assert not out.parent.exists() or not list(out.parent.iterdir()), "something half is left"
+        return lines[0]
+
+    return run
 
 
 @pytest.fixture(scope="session")

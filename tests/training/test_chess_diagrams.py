@@ -28,7 +28,7 @@ def write(folder: Path, labels: Any) -> Path:
 def test_every_real_diagram_becomes_a_row(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "chess_diagrams"
     assert main(["data", "import", "chess_diagrams", str(source), "--out", str(tmp_path / "d")]) == 0
-    examples = read_datafile(tmp_path / "d/data.json", CHESS_BOARD)
+    examples = read_datafile(tmp_path / "d/data.arrow", CHESS_BOARD)
     assert Counter(example.row["source"] for example in examples) == {"1001": 6, "imagination": 11, "lichess": 16}
     labels = json.loads((source / "labels.json").read_text())
     printed = Counter()
@@ -48,7 +48,7 @@ def test_every_real_diagram_becomes_a_row(shared_data: Path, tmp_path: Path) -> 
 def test_a_label_may_say_whether_coordinates_are_printed(tmp_path: Path) -> None:
     source = write(tmp_path / "in", [LABEL, {**LABEL, "coordinates": False}])
     assert main(["data", "import", "chess_diagrams", str(source), "--out", str(tmp_path / "d")]) == 0
-    examples = read_datafile(tmp_path / "d/data.json", CHESS_BOARD)
+    examples = read_datafile(tmp_path / "d/data.arrow", CHESS_BOARD)
     assert [json.loads(example.answer)["metadata"]["coordinates"] for example in examples] == [True, False]
 
 

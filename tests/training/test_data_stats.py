@@ -1,14 +1,20 @@
 """`ganglion data stats`: what it counts, counted by hand here."""
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ganglion.core.cli import main
+from ganglion.training.data.description.looks import Looks, near
+from ganglion.training.data.description.measures import bare, histogram
 from ganglion.training.data.exo_rows import exo_image, exo_row
-from ganglion.training.data.measures import bare, histogram
 
 ROWS = [
     {"input": "Stop!", "output": "stop()", "category": "movement"},
@@ -97,3 +103,110 @@ def test_a_bad_file_is_an_error_that_names_it(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "data.json").write_text("[]")
     assert main(["data", "stats", str(tmp_path / "data.json"), "--task", "robot_code"]) == 2
     assert "data.json: holds no rows" in capsys.readouterr().err
+
+
+def pictures(folder: Path, **images: Image.Image) -> Path:
+    """A data file with a row for each image, in the order given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in images.items():
+        image.save(folder / f"{name}.png")
+    rows = [{"prompt": f"<b>What</b> is {name}?", "answer": f"{name} & co", "images": f"{name}.png"} for name in images]
+    (folder / "data.json").write_text(json.dumps(rows))
+    return folder / "data.json"
+
+
+SCENE = exo_image(0, 0, 112)
+OTHER = exo_image(0, 40, 112)
+
+
+def brighter(image: Image.Image) -> Image.Image:
+    return image.point(lambda value: min(value + 6, 255))
+
+
+def test_images_are_counted_by_content_size_and_likeness(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = SCENE.resize((64, 64))
+    path = pictures(tmp_path, a=SCENE, b=OTHER, again=SCENE, bright=brighter(SCENE), small=small)
+    found = stats(path, [], "--task", "chat")
+    assert found["images"] == {
+        "shown": 5, "distinct": 4, "sizes": {"112 x 112": 4, "64 x 64": 1}, "other_sizes": 0
+    }  # fmt: skip
+    assert found["duplicates"]["same_image"] == {"count": 1, "rows": [2]}
+    assert found["duplicates"]["near_image"] == {"count": 2, "rows": [3, 4]}
+    printed = capsys.readouterr().out
+    assert "5 shown, 4 of them distinct" in printed and "2  near image (row 3, 4)" in printed
+
+
+def test_plain_surfaces_are_near_only_where_their_gray_is(tmp_path: Path) -> None:
+    plain = {name: Image.new("L", (50, 50), gray) for name, gray in (("black", 0), ("white", 255), ("dark", 4))}
+    assert stats(pictures(tmp_path, **plain), [], "--task", "chat")["duplicates"]["near_image"]["rows"] == [2]
+
+
+def test_images_that_leak_are_found_by_content_and_by_likeness(tmp_path: Path) -> None:
+    train = pictures(tmp_path / "train", x=OTHER, y=SCENE)
+    test = pictures(tmp_path / "test", p=brighter(SCENE), q=OTHER, r=exo_image(0, 77, 112))
+    found = stats(test, [], "--task", "chat", "--against", str(train))["leakage"]
+    assert found["same_image"] == {"count": 1, "rows": [1]} and found["near_image"] == {"count": 1, "rows": [0]}
+    assert found["same_input"]["count"] == 0
+
+
+def test_near_images_are_those_that_a_plain_comparison_of_all_finds() -> None:
+    random = np.random.default_rng(0)
+    centers = random.integers(0, 2**63, 12, dtype=np.uint64)
+    own, other = Looks([]), Looks([])
+    for looks, count in ((own, 300), (other, 200)):
+        flips = np.zeros(count, np.uint64)
+        for _ in range(5):
+            flips ^= np.uint64(1) << random.integers(0, 64, count, dtype=np.uint64)
+        looks.hashes = random.choice(centers, count) ^ flips
+        looks.grays = random.integers(100, 130, count).astype(np.int16)
+        looks.content = random.integers(0, 250, count).astype(np.uint64)
+        looks.rows = np.arange(count) // 2
+
+    def plain(one: Looks, there: Looks) -> list[int]:
+        found = []
+        for k in range(len(one)):
+            alike = [
+                j
+                for j in range(len(there))
+                if (int(one.hashes[k]) ^ int(there.hashes[j])).bit_count() <= 4
+                and abs(int(one.grays[k]) - int(there.grays[j])) <= 12
+                and one.content[k] != there.content[j]
+                and (one is not there or there.rows[j] < one.rows[k])
+            ]
+            found.append(alike[0] if alike else -1)
+        return found
+
+    assert near(own, other).tolist() == plain(own, other) and near(own, own).tolist() == plain(own, own)
+    assert -1 < np.mean(near(own, other) >= 0) < 1
+
+
+def test_the_page_has_all_figures_and_pictures_in_itself_and_escapes_all_text(tmp_path: Path) -> None:
+    train = pictures(tmp_path / "train", x=OTHER)
+    path = pictures(tmp_path / "<i>", a=SCENE, b=OTHER, again=SCENE)
+    page = tmp_path / "page.html"
+    stats(path, [], "--task", "chat", "--against", str(train), "--html", str(page), "--samples", "2")
+    text = page.read_text()
+    assert "&lt;b&gt;What&lt;/b&gt;" in text and "<b>What" not in text and "<i>/" not in text and "&amp; co" in text
+    assert not re.search(r"<script|https?://|@import|url\(", text)
+    images = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', text)
+    assert len(images) == 2 + 2 + 2, "two sample rows, a pair shown again, a pair that leaks"
+    for image in images:
+        with Image.open(io.BytesIO(base64.b64decode(image))) as thumbnail:
+            assert max(thumbnail.size) <= 240
+    assert "leakage: same image" in text and "duplicates: same image" in text
+
+
+def test_the_page_shows_other_rows_for_another_seed_and_the_same_for_the_same(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(json.dumps([{"prompt": f"row-{k:03}", "answer": "x"} for k in range(200)]))
+
+    def shown(seed: int) -> list[str]:
+        stats(tmp_path / "data.json", [], "--task", "chat", "--html", str(tmp_path / "p.html"), "--seed", str(seed))
+        return re.findall(r"row-\d+", (tmp_path / "p.html").read_text())
+
+    assert len(shown(1)) == 24 and shown(1) == shown(1) != shown(2)
+
+
+def test_stats_of_an_arrow_file_are_those_of_the_json_it_was_made_of(tmp_path: Path) -> None:
+    path = pictures(tmp_path / "in", a=SCENE, b=OTHER, again=SCENE)
+    assert main(["data", "import", "json", str(path), "--task", "chat", "--out", str(tmp_path / "out")]) == 0
+    assert stats(tmp_path / "out/data.arrow", [], "--task", "chat") == stats(path, [], "--task", "chat")

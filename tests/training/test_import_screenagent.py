@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import GUI_STEP
-from ganglion.training.data.importers.screenagent import rows
+from ganglion.training.data.importers.screenagent import screenagent_rows
 
 Data = dict[str, Any]
 
@@ -67,7 +67,7 @@ def test_actions_become_steps_with_english_words_and_memories(source: Path) -> N
         session_step(RETRY, english=[RETRY_EN]),
     )
     (source / "one/2024-01-03_16-11-01-713377_translate_neg_eval.json").write_text("{")
-    found = list(rows(source))
+    found = list(screenagent_rows(source))
     assert [row["output"] for row in found] == [
         {"action": "plan", "text": "Open the menu\nPress save"},
         {"action": "move"},
@@ -83,11 +83,11 @@ def test_actions_become_steps_with_english_words_and_memories(source: Path) -> N
     assert {(row["task_id"], row["goal"]) for row in found} == {("one", "Save the file")}
     assert found[3]["short_term_memory"] == ['1. plan "Open the menu; Press save"', "2. move", "3. drag"]
     assert all(Path(row["image_path"]).is_absolute() for row in found)
-    assert list(rows(source / "one")) == found
+    assert list(screenagent_rows(source / "one")) == found
 
 
 def test_the_real_sessions_are_valid_steps(shared_data: Path) -> None:
-    found = list(rows(shared_data / "screenagent_steps"))
+    found = list(screenagent_rows(shared_data / "screenagent_steps"))
     examples = [GUI_STEP.read_row(row, Path()) for row in found]
     assert len({row["task_id"] for row in found}) == 11
     assert sum(row["grounding"] is not None for row in found) == 60
@@ -175,7 +175,7 @@ BAD_STEPS: list[tuple[Any, str]] = [
 def test_a_malformed_step_is_one_line_that_names_its_file(source: Path, bad: Any, problem: str) -> None:
     (source / "one/images/broken.jpg").write_bytes(b"no image")
     write(source, session_step(mouse("click", 50, 25)), bad)
-    found = rows(source)
+    found = screenagent_rows(source)
     assert next(found)["output"] == {"action": "click"}
     line = refused(lambda: list(found))
     assert "2024-01-03_16-11-01-713377_translate.json: " in line and problem in line, line
@@ -183,17 +183,17 @@ def test_a_malformed_step_is_one_line_that_names_its_file(source: Path, bad: Any
 
 def test_a_session_has_one_goal(source: Path) -> None:
     write(source, changed(), changed(task_prompt_en="Other"))
-    assert "has the task 'Other', the step before 'Save the file'" in refused(lambda: list(rows(source)))
+    assert "has the task 'Other', the step before 'Save the file'" in refused(lambda: list(screenagent_rows(source)))
 
 
 def test_a_step_is_named_by_its_time(source: Path) -> None:
     (source / "one/late_translate.json").write_text(json.dumps(changed()))
-    assert "late_translate.json: is not named by its time" in refused(lambda: list(rows(source)))
+    assert "late_translate.json: is not named by its time" in refused(lambda: list(screenagent_rows(source)))
 
 
 def test_a_folder_without_sessions_is_refused(source: Path) -> None:
-    assert "holds no sessions" in refused(lambda: list(rows(source)))
-    assert "no such folder" in refused(lambda: list(rows(source / "none")))
+    assert "holds no sessions" in refused(lambda: list(screenagent_rows(source)))
+    assert "no such folder" in refused(lambda: list(screenagent_rows(source / "none")))
 
 
 def refused(call: Callable[[], Any]) -> str:

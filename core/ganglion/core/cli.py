@@ -52,7 +52,7 @@ COMMANDS: dict[str, Command] = {
     "data import": Command(
         "ganglion.training.data.importing:ImportConfig",
         "ganglion.training.data.importing:run",
-        "bring data by others (bfcl, calvin, chess_diagrams) into the form of a task",
+        "bring data of many kinds into the one form that training streams",
         "train",
     ),
     "data stats": Command(

@@ -2,49 +2,98 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.core.tasks import Example, RowError, Task
+from ganglion.core.rows import ArrowRows, Cells, csv_rows, json_lines, json_list, settled
+from ganglion.core.tasks import Example, LazyExamples, RowError, Task, read_example
 
 _SHOWN_ERRORS = 20
 _MOST_PIXELS = 2**26  # far more than any camera frame; a file of a few kilobytes can unpack to gigabytes
+_WHOLE_KEPT = 2**14  # images known to be whole; rows that share one mostly lie close together
 
 
-def read_datafile(path: Path, task: Task) -> list[Example]:
-    """Read a JSON list of rows and check each, its images included.
+def read_datafile(path: Path, task: Task) -> Sequence[Example]:
+    """Read a data file and check each row, its images included.
+
+    Args:
+        path: .json (a list of rows), .jsonl or .ndjson (a row a line), .csv, or .arrow by 'ganglion data import'.
+        task: whose rows they are.
+
+    Returns:
+        A list; of an Arrow file LazyExamples, which reads a row when it is asked for.
 
     Raises:
-        InputError: the file is missing, not JSON or empty, or rows are bad: one line per bad row, up to a limit.
+        InputError: the file is missing, not of its form or empty, or rows are bad: one line per bad row, up to a limit.
     """
-    rows = _read_list(path)
+    if path.suffix == ".arrow":
+        return _lazy(path, task)
     examples: list[Example] = []
-    errors: list[str] = []
-    whole: set[Path] = set()
-    for index, row in enumerate(rows):
-        try:
-            if not isinstance(row, dict):
-                raise RowError("", f"row is {row!r:.40}", "give an object")
-            example = task.read_row(row, path.parent)
-            for k, turn in enumerate(example.turns):
-                column = f"turns[{k}].{task.image_column}" if k else task.image_column
-                for image in turn.images:
-                    if image not in whole:
-                        check_image(image, column)
-                        whole.add(image)
-            examples.append(example)
-        except RowError as error:
-            errors.append(f"{path}: row {index}: {error}")
-    if errors:
-        rest = len(errors) - _SHOWN_ERRORS
-        more = [f"{path}: and {rest} more bad rows"] if rest > 0 else []
-        raise InputError("\n".join(errors[:_SHOWN_ERRORS] + more))
+    _check(path, checked(rows_of(path, task), task, path.parent), examples.append)
     return examples
+
+
+def rows_of(path: Path, task: Task) -> Iterable[Any]:
+    """The rows of a file, unchecked; a RowError in place of one that can't be read.
+
+    All but a JSON list are read as the rows are asked for.
+
+    Raises:
+        InputError: the file is missing, not of its form or empty.
+    """
+    match path.suffix:
+        case ".arrow":
+            return _arrow_rows(_opened(path, task))
+        case ".csv":
+            return csv_rows(path, task.from_table)
+        case ".jsonl" | ".ndjson":
+            return json_lines(path)
+        case _:
+            return json_list(path)
+
+
+def checked(rows: Iterable[Any], task: Task, folder: Path) -> Iterator[Example | RowError]:
+    """An example of each row, images decoded once; a RowError in place of a bad one.
+
+    Args:
+        rows: as `rows_of` gives them.
+        task: whose rows they are.
+        folder: what image paths are relative to.
+    """
+    whole = functools.lru_cache(maxsize=_WHOLE_KEPT)(_fault)
+    for row in rows:
+        try:
+            if isinstance(row, RowError):
+                raise row
+            example = _read(task, row, folder)
+            for k, turn in enumerate(example.turns):
+                _check_text(turn.prompt + turn.answer)
+                for image in turn.images:
+                    if fault := whole(image):
+                        raise RowError(f"turns[{k}].{task.image_column}" if k else task.image_column, *fault)
+            yield example
+        except RowError as error:
+            yield error
+
+
+def named_rows(path: Path, errors: Sequence[str], count: int) -> InputError:
+    """The error about bad rows.
+
+    Args:
+        path: their file.
+        errors: a line each, of the first ones at least.
+        count: how many are bad.
+    """
+    shown = [f"{path}: {line}" for line in errors[:_SHOWN_ERRORS]]
+    rest = count - len(shown)
+    return InputError("\n".join([*shown, *([f"{path}: and {rest} more bad rows"] if rest > 0 else [])]))
 
 
 def check_image(path: Path, column: str = "image_path") -> None:
@@ -53,66 +102,81 @@ def check_image(path: Path, column: str = "image_path") -> None:
     Raises:
         RowError: it is missing, truncated, not an image, or unreasonably large.
     """
+    if fault := _fault(path):
+        raise RowError(column, *fault)
+
+
+def _check(path: Path, found: Iterable[Example | RowError], keep: Any = None) -> None:
+    errors: list[str] = []
+    count = 0
+    for index, example in enumerate(found):
+        if isinstance(example, RowError):
+            count += 1
+            errors += [f"row {index}: {example}"] if count <= _SHOWN_ERRORS else []
+        elif keep:
+            keep(example)
+    if count:
+        raise named_rows(path, errors, count)
+
+
+def _lazy(path: Path, task: Task) -> LazyExamples:
+    rows = _opened(path, task)
+    _check(path, checked(_arrow_rows(rows), task, path.parent))
+    return LazyExamples(functools.partial(_example, rows, task, path.parent), range(len(rows)))
+
+
+def _opened(path: Path, task: Task) -> ArrowRows:
+    rows = ArrowRows(path)
+    if rows.task != task.name:
+        raise InputError(
+            f"holds rows of {rows.task}, not {task.name}", where=path, remedy=f"use --task {rows.task}, or import again"
+        )
+    if not len(rows):
+        raise InputError("holds no rows", where=path, remedy="import at least one")
+    return rows
+
+
+def _arrow_rows(rows: ArrowRows) -> Iterator[Any]:
+    for record in rows.records():
+        try:
+            yield json.loads(record.row)
+        except (ValueError, RecursionError):
+            yield RowError("", f"is not JSON: {record.row!r:.40}", "import the data again")
+
+
+def _example(rows: ArrowRows, task: Task, folder: Path, number: int) -> Example:
+    return _read(task, json.loads(rows[number]), folder)
+
+
+def _read(task: Task, row: Any, folder: Path) -> Example:
+    if isinstance(row, Cells):
+        return settled(row, lambda typed: read_example(task, typed, folder))
+    return read_example(task, row, folder)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise RowError("", f"holds half of a character ({half!a})", "correct the \\u escapes in it") from None
+
+
+def _fault(path: Path) -> tuple[str, str] | None:
+    """What is wrong with an image, and the remedy; None for a good one."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _MOST_PIXELS is below its limit
             image = Image.open(path)
         with image:
             if image.width * image.height > _MOST_PIXELS:
-                raise RowError(column, f"{path} has {image.width} x {image.height} pixels", "shrink the image")
+                return f"{path} has {image.width} x {image.height} pixels", "shrink the image"
             image.load()
     except FileNotFoundError:
-        raise RowError(column, f"{path} does not exist", "correct the path (relative to the data file)") from None
+        return f"{path} does not exist", "correct the path (relative to the data file)"
     except Image.DecompressionBombError:
-        raise RowError(column, f"{path} has far too many pixels", "shrink the image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RowError(column, f"{path} can't be decoded ({error})", "replace the image") from None
-
-
-def _read_list(path: Path) -> list[Any]:
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")  # some editors put a byte order mark before the first character
-        rows = json.loads(text, parse_constant=_NotFinite, object_pairs_hook=_unique)
-    except FileNotFoundError:
-        raise InputError("no such file", where=path, remedy="correct --data") from None
-    except IsADirectoryError:
-        raise InputError("is a folder", where=path, remedy="give the JSON file in it") from None
-    except OSError as error:
-        raise InputError(f"can't be read ({error.strerror})", where=path, remedy="correct its permissions") from None
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"is not UTF-8 (line {line}, byte {error.start})", where=path, remedy="save it as UTF-8"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"is not JSON ({error.msg}, line {error.lineno} column {error.colno})", where=path, remedy="correct it"
-        ) from None
-    except RecursionError:
-        raise InputError("is nested too deep", where=path, remedy="give a list of flat rows") from None
-    except _KeyTwice as twice:
-        raise InputError(
-            f"gives key {twice.args[0]!r} twice in one object", where=path, remedy="take one away"
-        ) from None
-    if not isinstance(rows, list):
-        raise InputError(f"holds {type(rows).__name__}, not a list of rows", where=path, remedy="wrap the rows in [ ]")
-    if not rows:
-        raise InputError("holds no rows", where=path, remedy="add at least one")
-    return rows
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _KeyTwice(next(key for key in keys if keys.count(key) > 1))
-    return found
-
-
-class _KeyTwice(Exception):
-    """An object gives a key more than once; JSON libraries would keep the last one in silence."""
-
-
-class _NotFinite(str):
-    """NaN or Infinity in a file: kept as text, so that the row's own check names the column."""
+        return f"{path} has far too many pixels", "shrink the image"
+    except Exception as error:  # Pillow's readers raise whatever they met in a damaged file
+        reason = " ".join(str(error).split())
+        return f"{path} can't be decoded ({reason or type(error).__name__})", "replace the image"
+    return None

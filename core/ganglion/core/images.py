@@ -15,6 +15,8 @@ _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 def upright(image: Image.Image) -> Image.Image:
     """The decoded image in RGB, turned by its EXIF orientation."""
     turned = image if _orientation(image) == _AS_STORED else ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):  # Pillow would cut all above 255 off, which leaves most of it white
+        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return turned.convert("RGB")
 
 

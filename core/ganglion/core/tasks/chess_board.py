@@ -94,5 +94,6 @@ CHESS_BOARD = register_task(
         read_row=read_row,
         metrics=metrics,
         image_column="image",
+        conversations="own",
     )
 )

@@ -1,10 +1,24 @@
-"""Which answers belong together: examples that `Example.unrolled` made, by the row they came from."""
+"""Rows and their turns: an example per turn, and which answers belong together again."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
+from ganglion.core.tasks.lazy import LazyExamples
 from ganglion.core.tasks.task import Example
+
+
+def unrolled(examples: Sequence[Example]) -> Sequence[Example]:
+    """An example per turn of each, in order: a list, or lazy where `examples` are."""
+    if not isinstance(examples, LazyExamples):
+        return [turn for example in examples for turn in example.unrolled()]
+    rows, turns = array("q"), array("q")
+    for row, example in enumerate(examples):
+        count = len(example.turns)
+        rows.extend([row] * count)
+        turns.extend(range(count))
+    return LazyExamples(lambda k: examples[rows[k]].unrolled()[turns[k]], range(len(rows)))
 
 
 def by_row(examples: Sequence[Example]) -> list[list[int]]:
@@ -24,4 +38,7 @@ def dialogues_in(examples: Sequence[Example]) -> list[list[int]]:
 
 
 def _follows(example: Example, before: Example) -> bool:
-    return example.row is before.row and len(example.history) == len(before.history) + 1
+    """A row that is read twice is the same row twice; two rows with the same content both start without history."""
+    if len(example.history) != len(before.history) + 1:
+        return False
+    return example.row is before.row or example.row == before.row

@@ -141,5 +141,7 @@ ROBOT_CODE = register_task(
         read_row=read_row,
         metrics=metrics,
         canonical=canonical,
+        conversations="none",
+        beside=(API_FILE,),
     )
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ class Example(Turn):
 
 
 class RowError(Exception):
-    """A row can't be used; says which column and why. The reader adds file and row number."""
+    """A row can't be used; says which column, "" for the whole row, and why. The reader adds file and row number."""
 
     def __init__(self, column: str, what: str, remedy: str) -> None:
-        super().__init__(f"column {column!r}: {what}; {remedy}")
+        self.column = column
+        super().__init__(f"column {column!r}: {what}; {remedy}" if column else f"{what}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class Task:
                     are the row's own keys
     image_column    the column of a row that names its first image
     sequential      for a task whose examples are steps; None where each example stands alone
+    conversations   whether rows may be conversations: "any" one is a row, in the form of `conversation`; "own": the
+                    task's own rows are conversations, read by read_row; "none": its rows need more than a conversation
+    beside          names of files that may lie beside a data file and decide how its rows are read
     """
 
     name: str
@@ -96,3 +100,5 @@ class Task:
     from_table: Callable[[Iterable[Mapping[str, str]]], Iterator[Mapping[str, Any]]] | None = None
     sequential: Sequential | None = None
     image_column: str = "image_path"
+    conversations: Literal["any", "own", "none"] = "any"
+    beside: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import Example, Task
+from ganglion.core.tasks.lazy import picked
 
 
 def episodes(task: Task, examples: Sequence[Example]) -> list[list[int]]:
@@ -64,4 +65,4 @@ def chosen(
         if indices and rows is not None and len(indices) + len(steps) > rows:
             break
         indices += steps
-    return [examples[index] for index in indices]
+    return picked(examples, indices)

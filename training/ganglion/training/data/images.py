@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ganglion.core.errors import InputError
 from ganglion.core.images import upright, upright_size
 
 
@@ -43,8 +44,15 @@ class ImageEncoder:
         return encoded
 
     def tokens(self, path: Path) -> int:
-        """How many tokens the image in that file takes, from its size alone: nothing is decoded."""
+        """How many tokens the image in that file takes, from its size alone: nothing is decoded.
+
+        Raises:
+            InputError: one side is far longer than the model takes.
+        """
         with Image.open(path) as image:
             width, height = upright_size(image)
-        patches = self._processor.get_number_of_image_patches(height, width)
+        try:
+            patches = self._processor.get_number_of_image_patches(height, width)
+        except ValueError as error:  # Qwen-VL takes sides of up to 200 to 1
+            raise InputError(f"{width} x {height} pixels ({error})", where=path, remedy="crop the image") from None
         return int(patches // self._processor.merge_size**2)

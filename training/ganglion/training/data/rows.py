@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from ganglion.core.errors import InputError
-from ganglion.core.tasks import Example
+from ganglion.core.tasks import Example, LazyExamples
 from ganglion.training.data.encoding import Encoded, EncodedText, encode_text
 from ganglion.training.data.images import ImageEncoder
 
@@ -27,7 +28,10 @@ class Truncation:
 
 
 class EncodedRows(torch.utils.data.Dataset[Encoded]):
-    """Examples as tokens, held in memory, and images, encoded when asked for and kept up to `memory_bytes`."""
+    """Examples as tokens and images. Images are encoded when asked for and kept up to `memory_bytes`.
+
+    Tokens are held in memory; of LazyExamples only how many there are, and a row is tokenized when it is asked for.
+    """
 
     def __init__(
         self,
@@ -50,36 +54,48 @@ class EncodedRows(torch.utils.data.Dataset[Encoded]):
         Raises:
             InputError: rows are too long (one line each, up to a limit), or can't be encoded.
         """
-        self._examples = examples
+        self._processor, self._examples, self._longest = processor, examples, longest
         self._read_image = ImageEncoder(processor, memory_bytes) if processor.image_token else None
-        self._texts: list[EncodedText] = []
+        self._texts: list[EncodedText] | None = None if isinstance(examples, LazyExamples) else []
+        self._lengths = array("q")
         errors: list[str] = []
-        cut = []
+        count = rows_cut = tokens_cut = 0
         for index, example in enumerate(tqdm(examples, desc="measuring rows", unit="row", disable=None, leave=False)):
             whole = encode_text(processor, example, self._read_image, with_answer=True)
             text = _cut(whole, longest) if truncate else whole
             if text is None or len(text) > longest:
-                errors.append(_too_long(index, whole, longest, truncate))
-            else:
+                count += 1
+                errors += [_too_long(index, whole, longest, truncate)] if count <= _SHOWN_ERRORS else []
+                continue
+            self._lengths.append(len(text))
+            if self._texts is not None:
                 self._texts.append(text)
-                cut += [len(whole) - len(text)] if len(text) < len(whole) else []
+            if len(text) < len(whole):
+                rows_cut, tokens_cut = rows_cut + 1, tokens_cut + len(whole) - len(text)
         if errors:
-            rest = len(errors) - _SHOWN_ERRORS
-            raise InputError("\n".join(errors[:_SHOWN_ERRORS] + ([f"and {rest} more rows"] if rest > 0 else [])))
-        self.truncated = Truncation(len(cut), sum(cut))
+            rest = count - len(errors)
+            raise InputError("\n".join([*errors, *([f"and {rest} more rows"] if rest > 0 else [])]))
+        self.truncated = Truncation(rows_cut, tokens_cut)
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._lengths)
 
     def __getitem__(self, index: int) -> Encoded:
         """The row at `index`, with its answers."""
-        paths = [path for turn in self._examples[index].turns for path in turn.images]
-        return Encoded(self._texts[index], tuple(self._read_image(path) for path in paths) if self._read_image else ())
+        example = self._examples[index]
+        if self._texts is None:
+            # A row that was cut is cut again; one that fits is left as it is.
+            text = _cut(encode_text(self._processor, example, self._read_image, with_answer=True), self._longest)
+            assert text is not None
+        else:
+            text = self._texts[index]
+        paths = [path for turn in example.turns for path in turn.images]
+        return Encoded(text, tuple(self._read_image(path) for path in paths) if self._read_image else ())
 
     @property
-    def lengths(self) -> list[int]:
+    def lengths(self) -> Sequence[int]:
         """Tokens of each row."""
-        return [len(text) for text in self._texts]
+        return self._lengths
 
 
 class PackedRows(torch.utils.data.Dataset[list[Encoded]]):

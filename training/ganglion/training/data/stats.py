@@ -1,18 +1,22 @@
-"""`ganglion data stats FILE --task TASK [--against OTHER]`: what a data file holds, and what it shares with another."""
+"""`ganglion data stats FILE --task TASK [--against OTHER] [--html PAGE.html]`: what a data file holds.
+
+Lengths, balance, image sizes, rows and images that are there twice, and what the file shares with another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.datafile import read_datafile
+from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
-from ganglion.core.tasks import get_task
-from ganglion.training.data.measures import KeyMaker, balance, duplicates, leakage, lengths
-
-_BAR = 40  # characters of the longest bar
+from ganglion.core.tasks import Example, Task, get_task
+from ganglion.training.data.description.looks import Looks, Pairs, near, rows_with, same_before, same_in
+from ganglion.training.data.description.measures import KeyMaker, balance, duplicates, found, leakage, lengths
+from ganglion.training.data.description.text import as_text
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class StatsConfig:
     """Options of `ganglion data stats`."""
 
     file: Path
-    """JSON list of rows."""
+    """Data file: JSON, JSON Lines, CSV, or Arrow as an import writes it."""
     task: str = "exo_assist"
     """Task whose rows they are."""
     against: Path | None = None
@@ -29,38 +33,74 @@ class StatsConfig:
     """Model whose tokenizer counts tokens: a hub name, a checkpoint folder, or offline:qwen2_vl; default none."""
     out: Path | None = None
     """JSON file for all that is printed; default none."""
+    html: Path | None = None
+    """HTML page with all that is printed, sample rows and pictures; default none."""
+    samples: int = 24
+    """Rows that the page shows."""
+    seed: int = 0
+    """Decides which rows the page shows."""
 
 
 def run(config: StatsConfig) -> None:
     """Count, print and, if asked to, write.
 
     Raises:
-        InputError: a file can't be read or has bad rows.
+        InputError: an option is bad, or a file can't be read or has bad rows.
     """
-    found = stats(config)
-    print(_text(config, found))
-    if config.out:
-        write_json(config.out, found)
-
-
-def stats(config: StatsConfig) -> dict[str, Any]:
-    """All counts: rows, characters, tokens (with a base), balance, duplicates, leakage (with another file).
-
-    Raises:
-        InputError: as `run`.
-    """
+    if config.samples < 0:
+        raise InputError(f"--samples is {config.samples}", remedy="give 0 or more")
     task = get_task(config.task)
-    examples = read_datafile(config.file, task)
+    rows = read_datafile(config.file, task)
+    other = read_datafile(config.against, task) if config.against else None
+    figures = _figures(config, task, rows, other)
+    pairs = _compared(figures, rows, other)
+    print(as_text(str(config.file), config.task, str(config.against), figures))
+    if config.out:
+        write_json(config.out, figures)
+    if config.html:
+        from ganglion.training.data.description.page import write_page
+
+        title = {"file": config.file, "task": config.task, "against": config.against}
+        write_page(config.html, title, figures, rows, pairs, samples=config.samples, seed=config.seed)
+        print(f"page in {config.html}")
+
+
+def _figures(
+    config: StatsConfig, task: Task, rows: Sequence[Example], other: Sequence[Example] | None
+) -> dict[str, Any]:
+    """Rows, characters, tokens (with a base), balance, duplicates, leakage (with another file)."""
     make_key = KeyMaker(task)
-    keys = [make_key(example) for example in examples]
-    found: dict[str, Any] = {"rows": len(examples), "characters": lengths(examples, len)}
+    keys = [make_key(example) for example in rows]
+    figures: dict[str, Any] = {"rows": len(rows), "characters": lengths(rows, len)}
     if config.base:
-        found["tokens"] = lengths(examples, _token_counter(config.base))
-    found |= {"balance": balance(examples, task), "duplicates": duplicates(keys)}
-    if config.against:
-        other = [make_key(example) for example in read_datafile(config.against, task)]
-        found["leakage"] = leakage(keys, other)
-    return found
+        figures["tokens"] = lengths(rows, _token_counter(config.base))
+    figures |= {"balance": balance(rows, task), "duplicates": duplicates(keys)}
+    if other is not None:
+        figures["leakage"] = leakage(keys, [make_key(example) for example in other])
+    return figures
+
+
+def _compared(figures: dict[str, Any], rows: Sequence[Example], other: Sequence[Example] | None) -> list[Pairs]:
+    """Add what images tell, where there are some; returns the pairs of them that are alike."""
+    own = Looks(rows)
+    if not len(own):
+        return []
+    figures["images"] = own.summary()
+    pairs = [
+        Pairs("Images shown again", own, own, same_before(own), rows),
+        Pairs("Images that look alike", own, own, near(own, own), rows),
+    ]
+    for name, pair in zip(("same_image", "near_image"), pairs, strict=True):
+        figures["duplicates"][name] = found(rows_with(own, pair.found))
+    if other is not None:
+        there = Looks(other)
+        like = near(own, there)
+        figures["leakage"]["near_image"] = found(rows_with(own, like))
+        pairs += [
+            Pairs("Images that the other file has too", own, there, same_in(own, there), other),
+            Pairs("Images that look like one of the other file", own, there, like, other),
+        ]
+    return pairs
 
 
 def _token_counter(base: str) -> Callable[[str], int]:
@@ -72,31 +112,3 @@ def _token_counter(base: str) -> Callable[[str], int]:
     quiet()
     tokenizer = load_processor(resolve_base(base), None).tokenizer
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _text(config: StatsConfig, found: Mapping[str, Any]) -> str:
-    lines = [f"{config.file}: {found['rows']} rows of {config.task}"]
-    for unit in ("characters", "tokens"):
-        for part, measured in found.get(unit, {}).items():
-            lines += ["", *_histogram(f"{part}, {unit}", measured)]
-    for key, counts in found["balance"].items():
-        lines += ["", key, *(f"  {count:>7}  {name}" for name, count in counts.items())]
-    for title in ("duplicates", "leakage"):
-        if title in found:
-            lines += ["", f"{title} of {config.against}" if title == "leakage" else title]
-            lines += [_rows(name.replace("_", " "), rows) for name, rows in found[title].items()]
-    return "\n".join(lines)
-
-
-def _histogram(title: str, measured: Mapping[str, Any]) -> list[str]:
-    least, median, mean, largest = (measured[key] for key in ("least", "median", "mean", "largest"))
-    most = max(count for _, _, count in measured["bins"])
-    lines = [f"{title}: {least} to {largest}, median {median}, mean {mean:.1f}"]
-    for low, high, count in measured["bins"]:
-        lines.append(f"  {low:>6} to {high - 1:<6} {count:>7}  {'#' * round(_BAR * count / most)}".rstrip())
-    return lines
-
-
-def _rows(name: str, found: Mapping[str, Any]) -> str:
-    shown = ", ".join(map(str, found["rows"])) + (", ..." if found["count"] > len(found["rows"]) else "")
-    return f"  {found['count']:>7}  {name}" + (f" (row {shown})" if found["count"] else "")

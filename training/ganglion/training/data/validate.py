@@ -14,7 +14,7 @@ class ValidateConfig:
     """Options of `ganglion data validate`."""
 
     file: Path
-    """JSON list of rows."""
+    """Data file: JSON, JSON Lines, CSV, or Arrow as an import writes it."""
     task: str = "exo_assist"
     """Task whose rows they are."""
 

@@ -28,7 +28,7 @@ class KeptAnswers:
 
     def __init__(self, file: Path, identity: str, examples: Sequence[Example]) -> None:
         self._file = file
-        hash_of = functools.cache(sha256_file)
+        hash_of = functools.lru_cache(maxsize=2**14)(sha256_file)
         self._keys = [_key(identity, example, hash_of) for example in examples]
         texts = _read_whole_lines(file)
         self.known = {index: texts[key] for index, key in enumerate(self._keys) if key in texts}

@@ -13,7 +13,7 @@ from typing import Any
 
 from ganglion.core.datafile import read_datafile
 from ganglion.core.errors import InputError
-from ganglion.core.tasks import Example, Task, get_task
+from ganglion.core.tasks import Example, Task, get_task, unrolled
 from ganglion.training.data.episodes import chosen
 from ganglion.training.evaluate.case import answer_case
 from ganglion.training.evaluate.config import Case, EvaluateConfig, checked
@@ -60,7 +60,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(config.threads)
-    asked = {member.name: _unrolled(rows) for member in members} | ({BASE: _unrolled(of_base)} if of_base else {})
+    asked = {member.name: unrolled(rows) for member in members} | ({BASE: unrolled(of_base)} if of_base else {})
     return _Evaluation(config, task, members, out).report(asked)
 
 
@@ -75,10 +75,6 @@ def _check_steps(task: Task, members: Sequence[Member], rows: Sequence[Example],
         check_memories(task, rows)
     except InputError as error:
         raise InputError(error.what, where=data, remedy=error.remedy) from None
-
-
-def _unrolled(rows: Sequence[Example]) -> list[Example]:
-    return [example for row in rows for example in row.unrolled()]
 
 
 class _Evaluation:

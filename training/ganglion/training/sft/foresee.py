@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,17 +129,28 @@ def _rows(config: SftConfig) -> Rows:
         raise InputError("no task given", remedy="add --task, e.g. --task exo_assist: it says how to read --data")
     task = get_task(config.task)
     examples = chosen(task, read_datafile(config.data, task), config.task_start, config.task_end)
-    images = [[path for turn in example.turns for path in turn.images] for example in examples]
-    largest = (0, 0)
-    for path in {path for paths in images for path in paths}:
-        with Image.open(path) as image:
-            largest = max(largest, upright_size(image), key=lambda size: size[0] * size[1])
-    most = max(len(paths) for paths in images)
+    most, largest = _images(examples)
     text, answer, how = _lengths(config, examples)
     if config.packing and config.max_length:
         text = answer = config.max_length
     note = f"{len(examples)} rows of at most {text} tokens of text {how} and {most} images"
     return Rows(len(examples), text, answer, most, largest if most else (640, 480), note)
+
+
+def _images(examples: Sequence[Example]) -> tuple[int, tuple[int, int]]:
+    """Most images of a row, and the largest one's width and height."""
+    most, largest = 0, (0, 0)
+    size_of = functools.lru_cache(maxsize=2**14)(_size)
+    for example in examples:
+        paths = [path for turn in example.turns for path in turn.images]
+        most = max(most, len(paths))
+        largest = max(largest, *map(size_of, paths), key=lambda size: size[0] * size[1]) if paths else largest
+    return most, largest
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return upright_size(image)
 
 
 def _lengths(config: SftConfig, examples: Sequence[Example]) -> tuple[int, int, str]:
@@ -156,9 +168,12 @@ def _lengths(config: SftConfig, examples: Sequence[Example]) -> tuple[int, int, 
         answer = max(sum(len(turn.answer) for turn in e.turns) for e in examples)
         return text // 3 + 16, answer // 3 + 1, "(guessed at three letters a token: there is no tokenizer here)"
     reader = ImageEncoder(processor) if processor.image_token else None
-    texts = [encode_text(processor, example, reader, with_answer=True) for example in examples]
-    text = max(len(found) - int(found.token_types.sum()) for found in texts)
-    return text, max(len(found) - found.answers[0][0] for found in texts), "(counted)"
+    text = answer = 0
+    for example in examples:
+        found = encode_text(processor, example, reader, with_answer=True)
+        text = max(text, len(found) - int(found.token_types.sum()))
+        answer = max(answer, len(found) - found.answers[0][0])
+    return text, answer, "(counted)"
 
 
 def _steps(config: SftConfig, rows: Rows) -> int | None:

@@ -46,7 +46,7 @@ LEAVES = (
 
 def data_hash(examples: Sequence[Example]) -> str:
     """Sha256 (hex) over everything that is learned from: prompts, answers, image files."""
-    digest, hash_of = hashlib.sha256(), functools.cache(sha256_file)
+    digest, hash_of = hashlib.sha256(), functools.lru_cache(maxsize=2**14)(sha256_file)
     for example in examples:
         for turn in example.turns:
             images = [hash_of(path) for path in turn.images]

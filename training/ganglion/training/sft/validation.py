@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ganglion.core.errors import InputError
-from ganglion.core.tasks import Example, Task
+from ganglion.core.tasks import Example, Task, unrolled
 from ganglion.training.data.batching import training_batch
 from ganglion.training.data.rows import EncodedRows
 from ganglion.training.evaluate.answers import write_answers
@@ -35,7 +35,7 @@ class Validation:
         batch_size: int,
     ) -> None:
         self._options, self._task, self._processor, self._batch_size = options, task, processor, batch_size
-        self._examples, self._rows = [one for e in examples for one in e.unrolled()][: options.rows], rows
+        self._examples, self._rows = unrolled(examples)[: options.rows], rows
 
     def score(self, model: Any) -> dict[str, float]:
         """The loss over all answer tokens, and the task's metrics where one of them decides.

@@ -1,1 +1,1 @@
-"""Data by others, row by row, in the form of the task it is for."""
+"""Data by others, brought to the canonical form: a table of kinds, and one way in which all of them are written."""

@@ -36,7 +36,7 @@ _MOUSE = {
 _SCROLL = {"scroll_up": "up", "scroll_down": "down"}
 
 
-def rows(source: Path) -> Iterator[dict[str, Any]]:
+def screenagent_rows(source: Path) -> Iterator[dict[str, Any]]:
     """The rows of all sessions; image paths are absolute.
 
     Raises:

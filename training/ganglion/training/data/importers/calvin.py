@@ -7,15 +7,16 @@ if it is there. Every fifth sentence of a task is held out; the validation sente
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ganglion.core.errors import InputError
-from ganglion.core.paths import write_json
+from ganglion.core.tasks import RowError
 from ganglion.core.tasks.robot_code import API_FILE
+from ganglion.training.data.importers.importer import Request
 
 _FILE, _VALIDATION = "new_playtable.yaml", "new_playtable_validation.yaml"
 _HELD_OUT = 5  # one in so many sentences of a task
@@ -60,32 +61,35 @@ _API: Mapping[str, Any] = {
 }
 
 
-def import_calvin(source: Path, folder: Path) -> dict[str, int]:
-    """Write train.json, heldout.json, api.yaml and, where there is a source of it, validation.json; returns rows each.
+CALVIN_FILES = {API_FILE: yaml.safe_dump(dict(_API), sort_keys=False)}
+
+
+def calvin_parts(request: Request) -> dict[str, Iterator[dict[str, str] | RowError]]:
+    """Rows of train, heldout and, where there is a source of it, validation; a RowError for each of an unknown task.
 
     Raises:
-        InputError: a file is missing, or holds something else than sentences of known tasks.
+        InputError: a file is missing, or holds something else than sentences by task.
     """
-    tasks = _read(source / _FILE)
-    parts: dict[str, list[dict[str, str]]] = {"train": [], "heldout": []}
+    tasks = _read(request.source / _FILE)
+    parts = {"train": _rows(tasks, _FILE, held_out=False), "heldout": _rows(tasks, _FILE, held_out=True)}
+    if (request.source / _VALIDATION).exists():
+        parts["validation"] = _rows(_read(request.source / _VALIDATION), _VALIDATION, held_out=None)
+    return parts
+
+
+def _rows(tasks: Mapping[str, list[str]], file: str, held_out: bool | None) -> Iterator[dict[str, str] | RowError]:
+    """The sentences that are held out, those that are not, or (None) all."""
     for task, said in tasks.items():
         for index, sentence in enumerate(said):
-            part = "heldout" if index % _HELD_OUT == _HELD_OUT - 1 else "train"
-            parts[part].append(_row(task, sentence, source / _FILE))
-    if (source / _VALIDATION).exists():
-        found = _read(source / _VALIDATION)
-        parts["validation"] = [_row(task, s, source / _VALIDATION) for task, said in found.items() for s in said]
-    for name, rows in parts.items():
-        write_json(folder / f"{name}.json", rows)
-    (folder / API_FILE).write_text(yaml.safe_dump(dict(_API), sort_keys=False), encoding="utf-8")
-    return {name: len(rows) for name, rows in parts.items()}
+            if held_out is None or held_out == (index % _HELD_OUT == _HELD_OUT - 1):
+                yield _row(task, sentence, file)
 
 
-def _row(task: str, sentence: str, path: Path) -> dict[str, str]:
+def _row(task: str, sentence: str, file: str) -> dict[str, str] | RowError:
     for pattern, call, category in _CALLS:
         if found := re.fullmatch(pattern, task):
             return {"input": sentence, "output": call.format(*found.groups()), "category": category}
-    raise InputError(f"unknown task {task!r}", where=path, remedy="take CALVIN's own annotations")
+    return RowError("", f"{file}: unknown task {task!r:.60}", "take CALVIN's own annotations")
 
 
 def _read(path: Path) -> dict[str, list[str]]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
-from ganglion.core.paths import write_json
 from ganglion.core.robot_api import Argument
-from ganglion.training.data.maker import DATA_FILE
+from ganglion.core.tasks import RowError
 
 _FILES = {"simple": "BFCL_v4_simple_python.json", "parallel": "BFCL_v4_parallel.json"}
 _KINDS = {
@@ -30,18 +29,17 @@ _KINDS = {
 _OMITTED = ""
 
 
-def import_bfcl(source: Path, folder: Path) -> dict[str, int]:
-    """Write data.json into `folder`; returns rows by category.
+def bfcl_rows(source: Path) -> Iterator[dict[str, Any] | RowError]:
+    """All cases, category by category; a RowError in place of one that can't be used.
 
     Raises:
-        InputError: a file is missing or a line of it can't be used.
+        InputError: a file is missing or holds something else.
     """
-    rows = {category: list(_rows(category, source, name)) for category, name in _FILES.items()}
-    write_json(folder / DATA_FILE, [row for category in rows.values() for row in category])
-    return {category: len(found) for category, found in rows.items()}
+    for category, name in _FILES.items():
+        yield from _rows(category, source, name)
 
 
-def _rows(category: str, source: Path, name: str) -> Iterator[dict[str, Any]]:
+def _rows(category: str, source: Path, name: str) -> Iterator[dict[str, Any] | RowError]:
     answers = dict(_lines(source / "possible_answer" / name))
     for identity, case in _lines(source / name):
         try:
@@ -54,11 +52,8 @@ def _rows(category: str, source: Path, name: str) -> Iterator[dict[str, Any]]:
                 "accepted": accepted,
             }
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(
-                f"case {identity!r} is not as in BFCL v4 ({type(error).__name__}: {error})",
-                where=source / name,
-                remedy="take the file from its repository again",
-            ) from None
+            what = f"{name}: case {identity!r:.60} is not as in BFCL v4 ({type(error).__name__}: {error!s:.80})"
+            yield RowError("", what, "take the file from its repository again")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

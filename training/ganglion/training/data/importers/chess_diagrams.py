@@ -1,15 +1,14 @@
 """Real diagrams as chess_board data: books, scans and screenshots, for measuring a model that learned from drawn ones.
 
 The source is a folder with labels.json, a list of {"image": path in the folder, "placement": first field of a FEN}, as
-shown: the upper left square comes first. The images are copied, the rows say that white is below, and their source is
-the image's folder. Whether coordinates are printed is an entry's own `coordinates`; for the images of
-Chess_diagram_to_FEN, which say nothing of it, it was seen by eye.
+shown: the upper left square comes first. The rows say that white is below, and their source is the image's folder.
+Whether coordinates are printed is an entry's own `coordinates`; for the images of Chess_diagram_to_FEN, which say
+nothing of it, it was seen by eye.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,39 +16,30 @@ from ganglion.core.chess_fen import pieces_from_fen
 from ganglion.core.chess_position import position_fault
 from ganglion.core.datafile import check_image
 from ganglion.core.errors import InputError
-from ganglion.core.paths import write_json
 from ganglion.core.tasks import RowError
 from ganglion.core.tasks.answers import strict_json
 from ganglion.core.tasks.chess_schema import VIEWS, board_row
-from ganglion.training.data.maker import DATA_FILE
 
-_LABELS, _IMAGES = "labels.json", "images"
+_LABELS = "labels.json"
 _BOOKS = ("1001", "imagination")  # without coordinates, all of them
 _SITE = "lichess"  # with coordinates where it shows a game; its editor, in which pieces were strewn about, has none
 
 
-def import_chess_diagrams(source: Path, folder: Path) -> dict[str, int]:
-    """Write data.json and images/; returns the rows of each source.
+def chess_diagram_rows(source: Path) -> Iterator[dict[str, Any]]:
+    """The rows of all labels; image paths are absolute.
 
     Raises:
         InputError: labels.json is missing or bad, or an image can't be read.
     """
     path = source / _LABELS
-    counts: dict[str, int] = {}
-    rows = []
     for index, entry in enumerate(_read(path)):
         where = f"{path}: row {index}"
         image = _image(entry, source, where)
         pieces = _pieces(entry, where)
         name = image.parts[0] if len(image.parts) > 1 else source.resolve().name
-        copied = PurePosixPath(_IMAGES) / image
-        (folder / copied).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / image, folder / copied)
         coordinates = _coordinates(entry, name, pieces, where)
-        rows.append(board_row(image.with_suffix("").as_posix(), str(copied), pieces, VIEWS[0], coordinates, name))
-        counts[name] = counts.get(name, 0) + 1
-    write_json(folder / DATA_FILE, rows)
-    return counts
+        picture = str(source.resolve() / image)
+        yield board_row(image.with_suffix("").as_posix(), picture, pieces, VIEWS[0], coordinates, name)
 
 
 def _read(path: Path) -> list[Mapping[str, Any]]:

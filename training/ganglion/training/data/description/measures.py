@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from ganglion.core.tasks import Example, Task, read_by_task
 
 _BINS = 10
 _SHOWN = 5  # rows named of each kind
+_HASH_BYTES = 16
+_FILES_KEPT = 2**14
 
 
 @dataclass(frozen=True)
@@ -25,36 +29,33 @@ class Keys:
     bare    the same without case, marks and doubled spaces
     images  content hashes
     answer  hash of the expected answer as the task reads it
+
+    Hashes have 16 bytes: of a large set they all stay in memory, the rows do not.
     """
 
-    input: str
-    bare: str
-    images: tuple[str, ...]
-    answer: str
+    input: bytes
+    bare: bytes
+    images: tuple[bytes, ...]
+    answer: bytes
 
 
 class KeyMaker:
-    """Keys of examples; each image file is hashed once."""
+    """Keys of examples."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._hashes: dict[Path, str] = {}
+        self._hash_of: Callable[[Path], str] = functools.lru_cache(maxsize=_FILES_KEPT)(sha256_file)
 
     def __call__(self, example: Example) -> Keys:
         """The keys of one example."""
-        images = tuple(self._image(path) for turn in example.turns for path in turn.images)
+        images = [self._hash_of(path) for turn in example.turns for path in turn.images]
         asked = [*images, *(part for turn in example.history for part in (turn.prompt, turn.answer)), example.prompt]
         return Keys(
             input=_hash(asked),
             bare=_hash([bare(part) for part in asked]),
-            images=images,
+            images=tuple(bytes.fromhex(image)[:_HASH_BYTES] for image in images),
             answer=_hash([repr(read_by_task(self._task, example, example.answer))]),
         )
-
-    def _image(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = sha256_file(path)
-        return self._hashes[path]
 
 
 def bare(text: str) -> str:
@@ -64,8 +65,10 @@ def bare(text: str) -> str:
 
 def lengths(examples: Sequence[Example], measure: Callable[[str], int]) -> dict[str, Any]:
     """Lengths of prompts and of answers, all turns of a row together, by what `measure` counts."""
-    prompts = [sum(measure(turn.prompt) for turn in example.turns) for example in examples]
-    answers = [sum(measure(turn.answer) for turn in example.turns) for example in examples]
+    prompts, answers = array("q"), array("q")
+    for example in examples:
+        prompts.append(sum(measure(turn.prompt) for turn in example.turns))
+        answers.append(sum(measure(turn.answer) for turn in example.turns))
     return {"prompt": histogram(prompts), "answer": histogram(answers)}
 
 
@@ -88,23 +91,20 @@ def histogram(values: Sequence[int]) -> dict[str, Any]:
 def balance(examples: Sequence[Example], task: Task) -> dict[str, dict[str, int]]:
     """Rows by category where rows have one, else answers by each value that the schema enumerates."""
     if all("category" in example.row for example in examples):
-        return {"category": _counted(str(example.row["category"]) for example in examples)}
+        return {"category": dict(sorted(Counter(str(example.row["category"]) for example in examples).items()))}
     properties: Mapping[str, Any] = (task.schema or {}).get("properties", {})
-    answers = [read_by_task(task, example, turn.answer) for example in examples for turn in example.turns]
-    return {
-        key: _counted(str(answer[key]) for answer in answers if answer and key in answer)
-        for key, rule in properties.items()
-        if "enum" in rule
-    }
-
-
-def _counted(values: Any) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))
+    counts: dict[str, Counter[str]] = {key: Counter() for key, rule in properties.items() if "enum" in rule}
+    for example in examples if counts else ():
+        for turn in example.turns:
+            answer = read_by_task(task, example, turn.answer) or {}
+            for key, counted in counts.items():
+                counted.update([str(answer[key])] if key in answer else [])
+    return {key: dict(sorted(counted.items())) for key, counted in counts.items()}
 
 
 def duplicates(keys: Sequence[Keys]) -> dict[str, Any]:
     """Rows that ask what an earlier row asks: all of them, and those whose answer contradicts an earlier one."""
-    answers: dict[str, set[str]] = defaultdict(set)
+    answers: dict[bytes, set[bytes]] = defaultdict(set)
     repeated, contradicting = [], []
     for row, key in enumerate(keys):
         known = answers[key.input]
@@ -113,18 +113,18 @@ def duplicates(keys: Sequence[Keys]) -> dict[str, Any]:
             if key.answer not in known:
                 contradicting.append(row)
         known.add(key.answer)
-    return {"same_input": _found(repeated), "same_input_other_answer": _found(contradicting)}
+    return {"same_input": found(repeated), "same_input_other_answer": found(contradicting)}
 
 
 def leakage(keys: Sequence[Keys], other: Sequence[Keys]) -> dict[str, Any]:
     """Rows that have in common with some row of another file: the input, the bare input, an image."""
-    found = {
+    shared = {
         "same_input": _shared([(key.input,) for key in keys], [(key.input,) for key in other]),
         "same_input_but_for_case_and_marks": _shared([(key.bare,) for key in keys], [(key.bare,) for key in other]),
     }
     if any(key.images for key in keys):
-        found["same_image"] = _shared([key.images for key in keys], [key.images for key in other])
-    return {name: _found(rows) for name, rows in found.items()}
+        shared["same_image"] = _shared([key.images for key in keys], [key.images for key in other])
+    return {name: found(rows) for name, rows in shared.items()}
 
 
 def _shared(own: Sequence[tuple[Hashable, ...]], others: Sequence[tuple[Hashable, ...]]) -> list[int]:
@@ -132,9 +132,10 @@ def _shared(own: Sequence[tuple[Hashable, ...]], others: Sequence[tuple[Hashable
     return [row for row, keys in enumerate(own) if any(key in there for key in keys)]
 
 
-def _found(rows: Sequence[int]) -> dict[str, Any]:
+def found(rows: Sequence[int]) -> dict[str, Any]:
+    """How many rows, and the first of them."""
     return {"count": len(rows), "rows": list(rows[:_SHOWN])}
 
 
-def _hash(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+def _hash(parts: Sequence[str]) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:_HASH_BYTES]

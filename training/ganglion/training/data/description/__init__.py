@@ -1,0 +1,1 @@
+"""What a data file holds: counted, compared with another, and shown on a page."""
