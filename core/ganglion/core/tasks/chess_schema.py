@@ -48,11 +48,7 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-PROMPT = (
-    "Which piece stands on which square of this chess board? Answer in JSON: metadata with view (white or black: whose "
-    "side is at the bottom) and coordinates (true if files and ranks are printed), then pieces by rank, 8 to 1: eight "
-    "signs from file a to h, a letter of FEN or . for an empty square."
-)
+PROMPT = "What stands where on this chess board? Reply in JSON."
 
 
 def board_answer(pieces: Mapping[str, str], view: str, coordinates: bool) -> str:
