@@ -39,7 +39,7 @@ def scored(answer, pieces=START, view="white"):
 def test_a_row_becomes_prompt_image_and_answer():
     read = CHESS_BOARD.read_row(ROW, Path("folder"))
     assert read.images == (Path("folder/a.png"),)
-    assert read.prompt.startswith("What stands where") and "<image>" not in read.prompt
+    assert read.prompt.startswith("Read this chess board") and "<image>" not in read.prompt
     assert read.answer == ANSWER
     assert ANSWER == (
         '{"metadata": {"view": "white", "coordinates": true}, "pieces": {"8": "r n b q k b n r", '

@@ -48,7 +48,10 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-PROMPT = "What stands where on this chess board? Reply in JSON."
+PROMPT = (
+    "Read this chess board. Reply in JSON: metadata (view: white or black below; coordinates: printed or not), pieces "
+    "by rank, 8 to 1: signs of FEN from a to h, . for an empty square."
+)
 
 
 def board_answer(pieces: Mapping[str, str], view: str, coordinates: bool) -> str:
