@@ -86,6 +86,26 @@ def test_forced_tokens_are_those_of_the_text_as_it_is_tokenized(tokenizer, gramm
         assert constraint.complete
 
 
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_choice_is_the_best_of_all_tokens_that_the_grammar_takes(tokenizer, grammars, task):
+    """Each token is tried one by one; the model's favorite is among them at some steps and is not at others."""
+    favorites = others = 0
+    for seed in range(3):
+        logits_of = leaning_logits(tokenizer, seed, [("letters", 1.0)])
+        constraint = grammars.start(task.schema)
+        while not constraint.complete:
+            constraint.forced()
+            if constraint.complete:
+                break
+            ranked = np.argsort(-(logits := logits_of(0)))
+            best = next(int(token) for token in ranked if constraint._matcher.validate_tokens([int(token)]))
+            assert constraint.choose(logits, closing=False) == best
+            favorites, others = favorites + (best == ranked[0]), others + (best != ranked[0])
+            constraint.take([best])
+    assert others > 20
+    assert favorites > 20 or task.name == "chess_board", "where any text may be written, favorites are"
+
+
 @pytest.fixture(scope="module")
 def within(tokenizer, grammars):
     """within(schema, text): whether the text is a whole answer of the grammar."""
