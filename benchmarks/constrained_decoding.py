@@ -3,12 +3,13 @@
     OMP_NUM_THREADS=1 python benchmarks/constrained_decoding.py [--quick] [--bundle my/bundle]
 
 Two speakers answer synthetic prompts of each task that has a schema:
-- random: the weights as they are. Without --bundle they are untrained: without a schema nothing valid comes.
+- own: the model says what it says. Without --bundle it is untrained: without a schema nothing valid comes.
 - learned: every pass of the decoder is run, but the token it chooses is that of the expected answer. The same text is
   written with the schema and without, so that times compare.
 A second table has a vocabulary of 151,936 tokens, that of Qwen-VL, where a mask costs most: a synthetic tokenizer, no
-decoder. Times are medians over answers, ratios medians over pairs of neighboring answers. Grammars are compiled before,
-and that is told apart. Writes runs/benchmarks/constrained_decoding.json (--out).
+decoder, and random logits in place of a model's own. Times are medians over answers, ratios medians over pairs of
+neighboring answers. Grammars are compiled before, and that is told apart. Writes
+runs/benchmarks/constrained_decoding.json (--out).
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ import string
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import llguidance
 import numpy as np
 import onnxruntime
+from decoding_probe import Probe, Trace
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
@@ -42,92 +43,13 @@ from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
 from ganglion.core.paths import write_json
 from ganglion.core.tasks import Example, Task, get_task, read_answer, task_names
-from ganglion.serving.vlm import grammar
-from ganglion.serving.vlm.decoder import DecoderState
 from ganglion.serving.vlm.engine import VlmAnswer, VlmEngine
-from ganglion.serving.vlm.grammar import Constraint, GrammarCompiler
+from ganglion.serving.vlm.grammar import GrammarCompiler
 from ganglion.training.quiet import quiet
 
-SPEAKERS = ("random", "learned")
+OWN, LEARNED, RANDOM = "own", "learned", "random"
 VOCABULARY = 151_936
 END = "<|end|>"
-
-
-@dataclass
-class Trace:
-    """What the parts of one answer took.
-
-    dictated  the tokens that the learned speaker says, None for the random one
-    written   how many tokens of the answer the decoder has read
-    """
-
-    dictated: Sequence[int] | None = None
-    written: int = 0
-    grammar_ms: float = 0.0
-    mask_ms: float = 0.0
-    decoder_ms: float = 0.0
-    chosen: int = 0
-
-
-class Probe:
-    """Puts clocks into the engine's own parts, and words into the model's mouth."""
-
-    def __init__(self) -> None:
-        self.trace = Trace()
-        self._inside = False
-        for method in ("choose", "forced", "take"):
-            setattr(Constraint, method, self._clocked(getattr(Constraint, method), "grammar_ms"))
-        Constraint.choose = self._counted(Constraint.choose)  # type: ignore[method-assign]
-        DecoderState.read = self._read(self._clocked(DecoderState.read, "decoder_ms"))  # type: ignore[method-assign]
-        DecoderState.read_prompt = self._read_prompt(DecoderState.read_prompt)  # type: ignore[method-assign]
-        grammar.fill_next_token_bitmask = self._masked(grammar.fill_next_token_bitmask)  # type: ignore[attr-defined]
-
-    def _clocked(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """Add the call's time to the trace; a call within another is part of that one."""
-
-        @functools.wraps(call)
-        def clocked(*args: Any, **kwargs: Any) -> Any:
-            if self._inside:
-                return call(*args, **kwargs)
-            self._inside, start = True, time.perf_counter()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                setattr(self.trace, name, getattr(self.trace, name) + (time.perf_counter() - start) * 1e3)
-                self._inside = False
-
-        return clocked
-
-    def _masked(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def masked(*args: Any) -> None:
-            start = time.perf_counter()
-            call(*args)
-            self.trace.mask_ms += (time.perf_counter() - start) * 1e3
-
-        return masked
-
-    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> int:
-            self.trace.chosen += 1
-            return int(call(*args, **kwargs))
-
-        return counted
-
-    def _read(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def read(state: DecoderState, tokens: list[int]) -> Any:
-            self.trace.written += len(tokens)
-            return self._said(call(state, tokens))
-
-        return read
-
-    def _read_prompt(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args: self._said(call(*args))
-
-    def _said(self, logits: Any) -> Any:
-        if self.trace.dictated is not None:
-            logits[:] = 0
-            logits[self.trace.dictated[self.trace.written]] = 1
-        return logits
 
 
 def tasks() -> list[Task]:
@@ -207,7 +129,7 @@ class Asker:
         """One answer, and what its parts took."""
         schema = task.schema if constrained else None
         dictated = None
-        if speaker == "learned":
+        if speaker == LEARNED:
             tokenizer = self.engine._prompts.tokenizer
             dictated = [*tokenizer.encode(example.answer).ids, self.engine.part.eos_token_ids[0]]
         # What a grammar forces first is read along with the prompt.
@@ -279,8 +201,7 @@ def large_tokenizer(size: int = VOCABULARY) -> Tokenizer:
     longer = [word + letter for word in words for letter in letters]
     for word in random.Random(0).sample(longer, size - 1 - len(vocabulary)):
         add(word[:-1], word[-1])
-    vocabulary[END] = len(vocabulary)
-    assert len(vocabulary) == size
+    vocabulary[END] = size - 1
     made = Tokenizer(models.BPE(vocabulary, merges))
     made.add_special_tokens([END])
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -297,7 +218,7 @@ def row_of_vocabulary(
     noise = [rng.standard_normal(grammars.vocabulary).astype(np.float32) for _ in range(16)]
     found, free_ms, valid = [], [], 0
     for example in examples:
-        dictated = tokenizer.encode(example.answer).ids if speaker == "learned" else None
+        dictated = tokenizer.encode(example.answer).ids if speaker == LEARNED else None
         probe.trace = trace = Trace()
         constraint, tokens = grammars.start(task.schema), list[int]()
         for step in itertools.count():
@@ -393,19 +314,19 @@ def main() -> None:
         rows = [
             {**row_of_answers(asker, task, speaker, examples[task.name]), **times[task.name]}
             for task in tasks()
-            for speaker in SPEAKERS
-            if speaker == "random" or examples[task.name][0].answer
+            for speaker in (OWN, LEARNED)
+            if speaker == OWN or examples[task.name][0].answer
         ]
     tokenizer = large_tokenizer()
     start = time.perf_counter()
-    grammars = GrammarCompiler(tokenizer, VOCABULARY, [tokenizer.token_to_id(END)])
+    grammars = GrammarCompiler(tokenizer, VOCABULARY, [VOCABULARY - 1])
     open_ms = (time.perf_counter() - start) * 1e3
     times = {task.name: compile_times(grammars, task) for task in tasks()}
     large = [
         {**row_of_vocabulary(grammars, tokenizer, probe, task, speaker, examples[task.name]), **times[task.name]}
         for task in tasks()
-        for speaker in SPEAKERS
-        if speaker == "random" or examples[task.name][0].answer
+        for speaker in (RANDOM, LEARNED)
+        if speaker == RANDOM or examples[task.name][0].answer
     ]
     part = bundle.manifest.vlm
     assert part is not None
