@@ -1,9 +1,66 @@
-"""A bundle with a small random VLM, made once per worker."""
+"""A bundle with a small random VLM, made once per worker, and what decoding within a grammar needs beside a model."""
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
+from ganglion.serving.vlm.grammar import GrammarCompiler
+
+Logits = Callable[[int], np.ndarray]
+END = "<|end|>"
+
+
+@pytest.fixture(scope="session")
+def byte_level() -> Callable[[Iterable[str], int], Tokenizer]:
+    """byte_level(texts, size): byte-level BPE, as the offline models have, learned from texts; the end is END."""
+
+    def learn(texts: Iterable[str], size: int) -> Tokenizer:
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
+        )
+        made.train_from_iterator(texts, trainer)
+        return made
+
+    return learn
+
+
+@pytest.fixture(scope="session")
+def compiler() -> Callable[[Tokenizer], GrammarCompiler]:
+    """compiler(tokenizer): grammars over its vocabulary."""
+    return lambda tokenizer: GrammarCompiler(tokenizer, tokenizer.get_vocab_size(), [tokenizer.token_to_id(END)])
+
+
+@pytest.fixture(scope="session")
+def decoded() -> Callable[..., tuple[list[int], int]]:
+    """decoded(grammars, schema, logits, most): an answer as the engine writes it, and how many tokens were chosen.
+
+    Forced tokens come first, then the best allowed one by logits(tokens so far), closing from `most` tokens on.
+    """
+
+    def write(grammars: GrammarCompiler, schema: Mapping[str, Any], logits: Logits, most: int) -> tuple[list[int], int]:
+        constraint, chosen = grammars.start(schema), 0
+        tokens: list[int] = []
+        while not constraint.complete:
+            tokens += constraint.forced()
+            if constraint.complete:
+                break
+            token = constraint.choose(logits(len(tokens)), closing=len(tokens) >= most)
+            constraint.take([token])
+            tokens.append(token)
+            chosen += 1
+            assert len(tokens) < 5000
+        return tokens, chosen
+
+    return write
 
 
 @pytest.fixture(scope="session")

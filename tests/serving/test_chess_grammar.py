@@ -4,16 +4,12 @@ import random
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ganglion.core.chess_fen import PIECES, SQUARES
 from ganglion.core.errors import GanglionError
-from ganglion.core.tasks import CHESS_BOARD, read_answer, write_answer
+from ganglion.core.tasks import CHESS_BOARD, read_answer
 from ganglion.core.tasks.chess_schema import RANKS, board_answer, named_pieces
 from ganglion.serving.vlm.engine import _CLOSING_TOKENS
-from ganglion.serving.vlm.grammar import GrammarCompiler
-
-END = "<|end|>"
 
 
 def random_answer(rng):
@@ -22,40 +18,19 @@ def random_answer(rng):
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    """Byte-level BPE, as the offline models have, small and learned from answers."""
+def tokenizer(byte_level):
+    """Small and learned from answers."""
     rng = random.Random(0)
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[END], initial_alphabet=alphabet, show_progress=False)
-    made.train_from_iterator([random_answer(rng) for _ in range(100)], trainer)
-    return made
+    return byte_level([random_answer(rng) for _ in range(100)], 600)
 
 
 @pytest.fixture(scope="module")
-def grammars(tokenizer):
-    return GrammarCompiler(tokenizer, tokenizer.get_vocab_size(), [tokenizer.token_to_id(END)])
+def grammars(tokenizer, compiler):
+    return compiler(tokenizer)
 
 
-def decoded(tokenizer, grammars, logits, most):
-    """An answer as the engine writes it: forced tokens, then the best allowed one, closing at the limit."""
-    constraint, tokens, chosen = grammars.start(CHESS_BOARD.schema), [], 0
-    while not constraint.complete:
-        tokens += constraint.forced()
-        if constraint.complete:
-            break
-        token = constraint.choose(logits(len(tokens)), closing=len(tokens) >= most)
-        constraint.take([token])
-        tokens.append(token)
-        chosen += 1
-        assert len(tokens) < 2000
-    return tokens, chosen
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_random_logits_write_a_valid_answer_in_its_one_form(tokenizer, grammars, seed):
+@pytest.mark.parametrize("seed", range(9))
+def test_random_logits_name_every_rank_in_order(tokenizer, grammars, decoded, seed):
     rng = np.random.default_rng(seed)
     closing = [index for text, index in tokenizer.get_vocab().items() if "}" in text or '"' in text]
 
@@ -64,24 +39,24 @@ def test_random_logits_write_a_valid_answer_in_its_one_form(tokenizer, grammars,
         drawn[closing] += (0, -100, 100)[seed % 3]  # as it comes, never to an end of its own, always to one
         return drawn
 
-    tokens, _ = decoded(tokenizer, grammars, logits, most=5000)
+    tokens, _ = decoded(grammars, CHESS_BOARD.schema, logits, most=5000)
     answer = read_answer(text := tokenizer.decode(tokens), CHESS_BOARD.schema)
     assert answer is not None, text
     assert tuple(answer["pieces"]) == RANKS
-    assert text == write_answer(answer) == board_answer(named_pieces(answer), **answer["metadata"])
+    assert text == board_answer(named_pieces(answer), **answer["metadata"])
     assert len(tokens) <= CHESS_BOARD.max_new_tokens
 
 
 @pytest.mark.parametrize("most", [0, 1, 7, 23, 24, 25, 40, 60, 100, 140])
-def test_at_its_limit_an_answer_is_finished_and_valid_still(tokenizer, grammars, most):
+def test_at_its_limit_an_answer_is_finished_and_valid_still(tokenizer, grammars, decoded, most):
     """Every square is asked for, so that a limit can't shorten it; the engine gives this room beyond any limit."""
     rng = np.random.default_rng(most)
-    tokens, _ = decoded(tokenizer, grammars, lambda _: rng.standard_normal(tokenizer.get_vocab_size()), most)
+    tokens, _ = decoded(grammars, CHESS_BOARD.schema, lambda _: rng.standard_normal(tokenizer.get_vocab_size()), most)
     assert read_answer(tokenizer.decode(tokens), CHESS_BOARD.schema) is not None
     assert len(tokens) <= CHESS_BOARD.max_new_tokens < _CLOSING_TOKENS
 
 
-def test_a_model_that_says_what_it_learned_is_followed_token_for_token(tokenizer, grammars):
+def test_a_model_that_says_what_it_learned_is_followed_token_for_token(tokenizer, grammars, decoded):
     """It chooses the view, the coordinates and the squares; of what lies between, most is forced."""
     rng = random.Random(2)
     for _ in range(20):
@@ -90,7 +65,7 @@ def test_a_model_that_says_what_it_learned_is_followed_token_for_token(tokenizer
         def logits(position, learned=learned):
             return np.eye(1, tokenizer.get_vocab_size(), learned[position], dtype=np.float32)[0]
 
-        tokens, chosen = decoded(tokenizer, grammars, logits, most=5000)
+        tokens, chosen = decoded(grammars, CHESS_BOARD.schema, logits, most=5000)
         assert tokens == learned
         assert 2 + 64 <= chosen < 80 < len(tokens)
 

@@ -26,7 +26,7 @@ SCHEMAS = {
     },
     "numbers": {
         "type": "object",
-        "properties": {"x": {"type": "number"}, "n": {"type": "integer"}},
+        "properties": {"x": {"type": "number", "minimum": -1e6, "maximum": 1e6}, "n": {"type": "integer"}},
         "required": ["x", "n"],
         "additionalProperties": False,
     },

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import pytest
 from PIL import Image
 
 from ganglion.core.cli import main
+from ganglion.core.tasks import CHAT, EXO_ASSIST, Example, Turn, write_answer
+from ganglion.core.tasks.chess_schema import board_row
+from ganglion.core.tasks.exo_rules import expected_answer
+from ganglion.core.tasks.gui_rows import COLUMNS, from_table
 from ganglion.training.data.description.looks import Looks, near
-from ganglion.training.data.description.measures import bare, histogram
+from ganglion.training.data.description.measures import balance, bare, histogram
 from ganglion.training.data.exo_rows import exo_image, exo_row
 
 ROWS = [
@@ -70,6 +75,57 @@ def test_an_image_that_another_file_has_too_is_found_by_its_content(tmp_path: Pa
     assert found["leakage"]["same_input"]["count"] == 0
     assert set(found["balance"]) == {"task", "terrain_difficulty", "initial_assistance"}
     assert sum(found["balance"]["task"].values()) == 2
+
+
+def test_boards_are_counted_by_view_coordinates_and_pieces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SCENE.save(tmp_path / "a.png")
+    boards = [
+        ({"e1": "K", "e8": "k", "a2": "P", "b2": "P"}, "white", True, "book"),
+        ({"e1": "K", "e8": "k", "a2": "P"}, "black", False, None),
+    ]
+    rows = [board_row(str(k), "a.png", *board) for k, board in enumerate(boards)]
+    found = stats(tmp_path / "data.json", rows, "--task", "chess_board")
+    assert found["balance"] == {
+        "view": {"black": 1, "white": 1},
+        "coordinates": {"false": 1, "true": 1},
+        "pieces": {"K": 2, "P": 3, "k": 2},
+        "source": {"book": 1},
+    }
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[(at := printed.index("pieces")) : at + 4] == [
+        "pieces",
+        "        2  K",
+        "        3  P",
+        "        2  k",
+    ]
+
+
+def test_steps_are_counted_by_action_grounding_and_what_they_remember(tmp_path: Path) -> None:
+    SCENE.save(tmp_path / "a.png")
+    steps = [
+        ('{"action": "click", "target": "A", "remember": "n: 3"}', '{"box": [20, 20, 60, 40]}'),
+        ('{"action": "click", "target": "B"}', '{"point": [20, 20]}'),
+        ('{"action": "done"}', ""),
+    ]
+    table = [dict(zip(COLUMNS, ("one", "a.png", "do it", *step), strict=True)) for step in steps]
+    found = stats(tmp_path / "data.json", list(from_table(table)), "--task", "gui_step")
+    assert found["balance"] == {
+        "action": {"click": 2, "done": 1},
+        "grounding": {"box": 1, "none": 1, "point": 1},
+        "remember": {"a fact": 1, "nothing": 2},
+    }
+
+
+def test_a_task_without_labels_is_counted_by_what_its_schema_enumerates_in_every_turn() -> None:
+    said = [write_answer(expected_answer(terrain, "none", 0)) for terrain in ("flat", "flat", "stairs_up")]
+    turns = [Turn((), "?", text) for text in said]
+    dialogue = Example((), "?", said[-1], {}, tuple(turns[:-1]))
+    counted = balance([dialogue], EXO_ASSIST)
+    assert counted["task"] == {"flat": 2, "stairs_up": 1}
+    assert counted["initial_assistance"] == {"3": 2, "9": 1}
+    own = replace(EXO_ASSIST, labels=lambda turn: {"earlier": [str(len(turn.history))] * 2, "never": []})
+    assert balance([dialogue], own) == {"earlier": {"0": 2, "1": 2, "2": 2}}
+    assert balance([dialogue], CHAT) == {}
 
 
 @pytest.mark.slow

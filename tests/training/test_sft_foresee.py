@@ -1,14 +1,21 @@
 """`train sft --estimate`: what a run would take, told from config and data, with nothing loaded and nothing trained."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("torch")
 
+from ganglion.core.chess_fen import SQUARES
 from ganglion.core.cli import main
+from ganglion.core.gui_memory import FACT_CHARACTERS, FACTS_KEPT, TARGET_CHARACTERS, TEXT_CHARACTERS
+from ganglion.core.tasks import write_answer
+from ganglion.core.tasks.chess_schema import board_row
+from ganglion.core.tasks.gui_rows import COLUMNS, GOAL_CHARACTERS, from_table
 from ganglion.training.sft.config import SftConfig
 from ganglion.training.sft.foresee import _rows
 
@@ -19,9 +26,20 @@ OF_REAL_SIZE = {
     "exo_assist_qwen2_vl_2b": "Qwen2-VL-2B",
     "exo_assist_qwen2_5_vl_3b": "Qwen2.5-VL-3B",
     "exo_assist_qwen3_vl_8b": "Qwen3-VL-8B",
+    "gui_step_qwen2_vl_2b": "Qwen2-VL-2B",
+    "gui_step_qwen2_5_vl_3b": "Qwen2.5-VL-3B",
+    "chess_board_qwen2_vl_2b": "Qwen2-VL-2B",
+    "chess_board_qwen2_5_vl_7b": "Qwen2.5-VL-7B",
     "robot_code_codellama_7b": "CodeLlama-7b-Python",
     "robot_code_qwen2_5_coder_7b": "Qwen2.5-Coder-7B",
 }
+
+
+def base_of(recipe: str, tmp_path: Path) -> Path:
+    """The config of the recipe's base, in a folder of its own."""
+    (folder := tmp_path / "base").mkdir()
+    (folder / "config.json").write_text(json.dumps(REAL[OF_REAL_SIZE[recipe]]["config"]))
+    return folder
 
 
 @pytest.fixture
@@ -49,12 +67,37 @@ def test_a_recipe_of_real_size_is_told_without_its_weights(
 
 @pytest.mark.parametrize("recipe", OF_REAL_SIZE)
 def test_every_recipe_of_real_size_fits_one_gpu_of_40_gb(recipe: str, tmp_path: Path) -> None:
-    config = tmp_path / "base" / "config.json"
-    config.parent.mkdir()
-    config.write_text(json.dumps(REAL[OF_REAL_SIZE[recipe]]["config"]))
-    options = ("--config", str(RECIPES / f"{recipe}.yaml"), "--base", str(config.parent), "--estimate_on", "a100-40gb")
+    base = str(base_of(recipe, tmp_path))
+    options = ("--config", str(RECIPES / f"{recipe}.yaml"), "--base", base, "--estimate_on", "a100-40gb")
     (found,) = estimate(tmp_path / "run", *options)
     assert found["fits"] and found["parameters"] == REAL[OF_REAL_SIZE[recipe]]["parameters"]
+
+
+def hardest_rows(task: str, folder: Path) -> Path:
+    """A data file with the longest prompt and answer that its task takes, and a picture larger than any limit."""
+    Image.new("RGB", (2560, 1440)).save(folder / "a.png")
+    longest = {"action": "type", "target": "x" * TARGET_CHARACTERS, "text": "y" * TEXT_CHARACTERS}
+    facts = [write_answer({**longest, "remember": f"{k}: ".ljust(FACT_CHARACTERS, "z")}) for k in range(FACTS_KEPT + 1)]
+    made = {
+        "gui_step": lambda: from_table(
+            dict(zip(COLUMNS, ("one", "a.png", "g" * GOAL_CHARACTERS, fact, ""), strict=True)) for fact in facts
+        ),
+        "chess_board": lambda: [board_row("0", "a.png", dict.fromkeys(SQUARES, "Q"), "white", False)],
+    }
+    (folder / "data.json").write_text(json.dumps(list(made[task]())))
+    return folder / "data.json"
+
+
+@pytest.mark.parametrize("recipe", [name for name in OF_REAL_SIZE if name.startswith(("gui_", "chess_"))])
+def test_the_hardest_rows_fit_the_gpu_that_the_recipe_names(recipe: str, tmp_path: Path) -> None:
+    path = RECIPES / f"{recipe}.yaml"
+    named = re.search(r"one GPU of (\d+) GB", path.read_text())
+    data = hardest_rows(recipe[: recipe.index("_qwen")], tmp_path)
+    options = ("--config", str(path), "--base", str(base_of(recipe, tmp_path)), "--data", str(data))
+    (found,) = estimate(tmp_path / "run", *options, "--estimate_on", "rtx-4090")
+    assert named and found["fits"] and found["total_bytes"] < int(named[1]) * 1e9
+    (without,) = estimate(tmp_path / "run", *options[:4], "--estimate_on", "rtx-4090")
+    assert without["total_bytes"] < found["total_bytes"]
 
 
 def test_what_does_not_fit_comes_with_what_to_change(

@@ -8,7 +8,7 @@ the two ways in which a data file may spell the pieces are in `chess_faults`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,17 @@ def _answer(answered: str) -> str:
     return board_answer(named_pieces(answer), **answer["metadata"])
 
 
+def labels(example: Example) -> dict[str, Sequence[str]]:
+    """What a data set is counted by: the view, whether coordinates are printed, each piece, and the source if given."""
+    answer = strict_json(example.answer)
+    return {
+        "view": [answer["metadata"]["view"]],
+        "coordinates": [str(answer["metadata"]["coordinates"]).lower()],
+        "pieces": list(named_pieces(answer).values()),
+        "source": [example.row["source"]] if "source" in example.row else [],
+    }
+
+
 CHESS_BOARD = register_task(
     Task(
         name="chess_board",
@@ -93,6 +104,7 @@ CHESS_BOARD = register_task(
         max_new_tokens=220,
         read_row=read_row,
         metrics=metrics,
+        labels=labels,
         image_column="image",
         conversations="own",
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ganglion.core.gui_memory import GuiMemory
-from ganglion.core.tasks.answers import read_answer
+from ganglion.core.tasks.answers import read_answer, strict_json
 from ganglion.core.tasks.gui_metrics import metrics
 from ganglion.core.tasks.gui_prompt import Fits, prompt
 from ganglion.core.tasks.gui_rows import from_table, read_row
@@ -18,7 +18,18 @@ from ganglion.core.tasks.gui_schema import ACTIONS, POINTING, SCHEMA
 from ganglion.core.tasks.registry import register_task
 from ganglion.core.tasks.task import Example, Sequential, Task
 
-__all__ = ["ACTIONS", "GUI_STEP", "POINTING", "SCHEMA", "carried", "from_table", "metrics", "prompt", "read_row"]
+__all__ = [
+    "ACTIONS",
+    "GUI_STEP",
+    "POINTING",
+    "SCHEMA",
+    "carried",
+    "from_table",
+    "labels",
+    "metrics",
+    "prompt",
+    "read_row",
+]
 
 
 def carried(example: Example, answers: Sequence[str], fits: Fits | None = None) -> Example:
@@ -33,6 +44,16 @@ def carried(example: Example, answers: Sequence[str], fits: Fits | None = None) 
     return replace(example, prompt=prompt(example.row["goal"], memory, fits))
 
 
+def labels(example: Example) -> dict[str, Sequence[str]]:
+    """What a data set is counted by: the action, what says where it acts, and whether a fact is kept."""
+    answer, screen = strict_json(example.answer), example.context
+    return {
+        "action": [answer["action"]],
+        "grounding": ["box" if screen.box else "point" if screen.point else "none"],
+        "remember": ["a fact" if answer["remember"] else "nothing"],
+    }
+
+
 GUI_STEP = register_task(
     Task(
         name="gui_step",
@@ -43,5 +64,6 @@ GUI_STEP = register_task(
         metrics=metrics,
         from_table=from_table,
         sequential=Sequential(episode=lambda example: example.row["task_id"], carried=carried),
+        labels=labels,
     )
 )

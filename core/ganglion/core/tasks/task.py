@@ -83,6 +83,8 @@ class Task:
                     for plain text: JSON answers are compared key by key
     from_table      the rows of a CSV file, cells as text by column -> rows as read_row takes them; None where columns
                     are the row's own keys
+    labels          example -> what a data file is counted by: name -> the values that its answer has, any number of
+                    them, one and the same value more than once too; None counts what the schema enumerates at its top
     image_column    the column of a row that names its first image
     sequential      for a task whose examples are steps; None where each example stands alone
     conversations   whether rows may be conversations: "any" one is a row, in the form of `conversation`; "own": the
@@ -99,6 +101,7 @@ class Task:
     canonical: Callable[[Example, str], str | None] | None = None
     from_table: Callable[[Iterable[Mapping[str, str]]], Iterator[Mapping[str, Any]]] | None = None
     sequential: Sequential | None = None
+    labels: Callable[[Example], Mapping[str, Sequence[str]]] | None = None
     image_column: str = "image_path"
     conversations: Literal["any", "own", "none"] = "any"
     beside: tuple[str, ...] = ()

@@ -111,7 +111,8 @@ class VlmEngine:
             images: shown before the text, in order; may be empty.
             prompt: the user's turn, without placeholders.
             max_new_tokens: at most so many, plus what a constrained answer needs to end validly.
-            schema: JSON schema the answer must satisfy; None for free text.
+            schema: JSON schema the answer must satisfy; None for free text. Numbers that are no integers need bounds in
+                it: without, one may come out that is too large for a float.
             history: the turns of the dialogue before this one, first one first; their images are read again.
 
         Raises:

@@ -89,17 +89,29 @@ def histogram(values: Sequence[int]) -> dict[str, Any]:
 
 
 def balance(examples: Sequence[Example], task: Task) -> dict[str, dict[str, int]]:
-    """Rows by category where rows have one, else answers by each value that the schema enumerates."""
+    """Rows by category where rows have one, else answers by the task's labels; none of those that no answer has."""
     if all("category" in example.row for example in examples):
         return {"category": dict(sorted(Counter(str(example.row["category"]) for example in examples).items()))}
+    if (labels_of := task.labels or _enumerated(task)) is None:
+        return {}
+    counts: dict[str, Counter[str]] = {}
+    for example in examples:
+        for turn in example.unrolled():
+            for name, values in labels_of(turn).items():
+                counts.setdefault(name, Counter()).update(values)
+    return {name: dict(sorted(counted.items())) for name, counted in counts.items() if counted}
+
+
+def _enumerated(task: Task) -> Callable[[Example], Mapping[str, Sequence[str]]] | None:
+    """The values of those keys of an answer for which the schema lists what they may be."""
     properties: Mapping[str, Any] = (task.schema or {}).get("properties", {})
-    counts: dict[str, Counter[str]] = {key: Counter() for key, rule in properties.items() if "enum" in rule}
-    for example in examples if counts else ():
-        for turn in example.turns:
-            answer = read_by_task(task, example, turn.answer) or {}
-            for key, counted in counts.items():
-                counted.update([str(answer[key])] if key in answer else [])
-    return {key: dict(sorted(counted.items())) for key, counted in counts.items()}
+    keys = [key for key, rule in properties.items() if "enum" in rule]
+
+    def labels(example: Example) -> dict[str, list[str]]:
+        answer = read_by_task(task, example, example.answer) or {}
+        return {key: [str(answer[key])] for key in keys if key in answer}
+
+    return labels if keys else None
 
 
 def duplicates(keys: Sequence[Keys]) -> dict[str, Any]:
