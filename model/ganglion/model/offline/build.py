@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganglion.model.offline.card import model_card, text_model_card
+from ganglion.model.offline.card import model_card, sheet_model_card, text_model_card
 from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import draw
-from ganglion.model.offline.families import LANGUAGE_MODELS, image_processor, model_config
+from ganglion.model.offline.families import FINE, LANGUAGE_MODELS, PIXELS, image_processor, model_config
 from ganglion.model.offline.lessons import Lesson, lesson
 from ganglion.model.offline.pretext import train_pretext
+from ganglion.model.offline.sheet_lessons import sheet_lesson
+from ganglion.model.offline.sheet_pretext import train_sheet_pretext
+from ganglion.model.offline.sheets import sheet
 from ganglion.model.offline.text_pretext import train_text_pretext
 from ganglion.model.offline.tokenizer import CHAT_WORDS, train_tokenizer
 from ganglion.model.offline.words import sentences
 
 SEED = 20240
 PROSE_LINES, LESSON_LINES = 6000, 1500
+_DRAWN = 60  # images that these lessons are about, in turn
+
+
+@dataclass(frozen=True)
+class _School:
+    """How a kind of base is taught.
+
+    corpus  what its tokenizer is trained on
+    train   (model, processor): the pretext training, in place
+    card    (family, model, pretext=...) -> the model card, as Markdown
+    """
+
+    corpus: Callable[[], list[str]]
+    train: Callable[[Any, Any], None]
+    card: Callable[..., str]
 
 
 def build(family: str, folder: Path, *, pretext: bool) -> None:
     """Write the checkpoint of `family` to `folder`, which must not exist yet."""
-    reads_only = family in LANGUAGE_MODELS
-    tokenizer = train_tokenizer(text_corpus() if reads_only else corpus())
+    school = _school(family)
+    tokenizer = train_tokenizer(school.corpus())
     model = random_model(family, tokenizer)
-    processor = tokenizer if reads_only else _processor(family, tokenizer)
+    processor = tokenizer if family in LANGUAGE_MODELS else _processor(family, tokenizer)
     if pretext:
-        train = train_text_pretext if reads_only else train_pretext
-        train(model, processor)
-    card = text_model_card if reads_only else model_card
+        school.train(model, processor)
     folder.mkdir()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    (folder / "README.md").write_text(card(family, model, pretext=pretext), encoding="utf-8")
+    (folder / "README.md").write_text(school.card(family, model, pretext=pretext), encoding="utf-8")
+
+
+def _school(family: str) -> _School:
+    if family in LANGUAGE_MODELS:
+        return _School(text_corpus, train_text_pretext, text_model_card)
+    if family == FINE:
+        return _School(sheet_corpus, train_sheet_pretext, sheet_model_card)
+    return _School(corpus, train_pretext, model_card)
 
 
 def corpus() -> list[str]:
     """What the tokenizers of the families with images are trained on."""
-    return _corpus([lesson(draw(SEED, k % 60), k) for k in range(LESSON_LINES)])
+    return _corpus([lesson(draw(SEED, k % _DRAWN), k) for k in range(LESSON_LINES)])
+
+
+def sheet_corpus() -> list[str]:
+    """What the tokenizer of the finer base is trained on."""
+    drawn = [sheet(SEED, k) for k in range(_DRAWN)]
+    return _corpus([sheet_lesson(drawn[k % _DRAWN], k) for k in range(LESSON_LINES)])
 
 
 def text_corpus() -> list[str]:
@@ -69,4 +100,4 @@ def random_model(family: str, tokenizer: Any) -> Any:
 def _processor(family: str, tokenizer: Any) -> Any:
     from ganglion.model.processor import image_only
 
-    return image_only(family)(image_processor(family), tokenizer, chat_template=tokenizer.chat_template)
+    return image_only(PIXELS[family].kind)(image_processor(family), tokenizer, chat_template=tokenizer.chat_template)

@@ -11,6 +11,9 @@ from ganglion.model.offline.drawings import draw
 from ganglion.model.offline.families import PIXELS
 from ganglion.model.offline.lessons import lesson
 from ganglion.model.offline.pretext import RECIPE
+from ganglion.model.offline.sheet_lessons import sheet_lesson
+from ganglion.model.offline.sheet_pretext import SHEET_RECIPE
+from ganglion.model.offline.sheets import LABELS, LETTERS, SIGNS, sheet
 from ganglion.model.offline.text_pretext import TEXT_RECIPE
 
 _CARD = """\
@@ -77,9 +80,32 @@ _TEXT_SHARED = """\
 It says nothing about how a real checkpoint does.
 """
 
+_SHEETS_SHARED = """\
+## What it shares with the tasks of this project
+
+- The form: Qwen's chat template, one image, an answer in JSON, places in thousandths of width and height.
+- Grids of signs, on two colors by turns or not, whose rows are numbered from either end and read from either side: a
+  light sign is written as a capital, a dark one as a small letter, an empty cell as a point, with spaces between.
+- Labels with a word each, strewn over a page: where one is, what is at a place, and which one of a numbered list is
+  there.
+
+## What it does not hold
+
+- No piece of a game, no window, and none of the words on a screen of a task. Untuned, it answers none of them.
+- It can tell apart {signs} signs: {letters} capitals, light and dark, and {words} words.
+
+Trained on synthetic drawings only, it says nothing about how a real checkpoint does on real photographs.
+"""
+
 _PRETEXT = """\
 {drawings} random drawings, {see_steps} steps of measuring them (the region of every spot, and positions, widths and
 spacings), then {say_steps} steps of answering questions about them and small exercises, {batch} at a time. For example:
+
+{examples}"""
+_SHEETS_PRETEXT = """\
+{sheets} sheets, grids and pages with labels. The vision tower learns in {see_steps} steps to name the signs and to
+write codes of sign and place, the text part in {read_steps} steps to answer questions from such codes; joined, they
+answer questions about the sheets for {join_steps} steps, {batch} at a time. For example:
 
 {examples}"""
 _TEXT_PRETEXT = """\
@@ -100,6 +126,19 @@ def model_card(family: str, model: Any, *, pretext: bool) -> str:
     takes = f", images of {side} x {side} pixels"
     filled = _filled(family, model, training, pipeline="image-text-to-text", kind="vision-language model", input=takes)
     return filled + _IMAGES_SHARED
+
+
+def sheet_model_card(family: str, model: Any, *, pretext: bool) -> str:
+    """The card of the finer base, as Markdown; `pretext`: whether it had its training."""
+    training = _RANDOM
+    if pretext:
+        taught = [sheet_lesson(sheet(SHEET_RECIPE.seed, k), k) for k in range(4)]
+        examples = _indented("\n".join(f"{one.prompt}\n-> {one.answer}" for one in taught))
+        training = _SHEETS_PRETEXT.format(**vars(SHEET_RECIPE), examples=examples)
+    side = PIXELS[family].side
+    takes = f", images of up to {side} x {side} pixels"
+    filled = _filled(family, model, training, pipeline="image-text-to-text", kind="vision-language model", input=takes)
+    return filled + _SHEETS_SHARED.format(signs=len(SIGNS), letters=len(LETTERS), words=len(LABELS))
 
 
 def text_model_card(family: str, model: Any, *, pretext: bool) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganglion.model.offline.codes import waves
+
 # Added to each component's variance, so that components that hold little but noise aren't blown up.
 _NOISE = 0.02
 # Where the heads of the first vision blocks look at first: (rows, columns) in patches.
@@ -23,6 +25,7 @@ _AROUND = (
 _VISION_ROTARY_BASE = 1e4
 # How strongly, per rotary frequency from the fastest; seven tenths of the attention then go to one neighbor.
 _PULL = (5.0, 3.0)
+_PLACE = 0.5  # standard deviation of learned positions, where patches have about 1
 _CONTENT = 0.3  # what remains of the random queries and keys beside it
 
 # Gain of the last norm. Words are compared with unit states over embeddings this small, so logits could hardly grow to
@@ -43,6 +46,17 @@ def prepare(model: Any, pixels: Tensor) -> None:
     _look_around(visual)
     _damp(visual.blocks)
     prepare_text(model.model.language_model)
+
+
+@torch.no_grad()
+def place_codes(visual: Any) -> None:
+    """Learned vision positions (Qwen3-VL) that start as smooth codes of row and column instead of noise, in place."""
+    table = visual.pos_embed.weight
+    side, width = visual.num_grid_per_side, table.shape[1]
+    at = waves(torch.linspace(0, 1, side))
+    down, across = (at @ torch.randn(at.shape[1], width) for _ in range(2))
+    codes = (down[:, None] + across[None]).reshape(side * side, width)
+    table.copy_(codes * (_PLACE / codes.std()))
 
 
 @torch.no_grad()
