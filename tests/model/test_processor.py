@@ -11,7 +11,7 @@ from ganglion.core.errors import InputError
 from ganglion.model.offline import IMAGE_FAMILIES, offline_base
 from ganglion.model.processor import load_processor
 
-PATCH = {"qwen2_vl": 14, "qwen2_5_vl": 14, "qwen3_vl": 16}
+PATCH = {"qwen2_vl": 14, "qwen2_5_vl": 14, "qwen3_vl": 16, "qwen3_vl_256": 16}
 
 
 def noise(height: int, width: int) -> Image.Image:
