@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 ITEM_SEPARATOR, KEY_SEPARATOR = ", ", ": "
+_MOST_DIGITS = 4000  # Python reads no longer whole numbers, and says so in words about itself
 
 
 def write_answer(answer: Mapping[str, Any]) -> str:
@@ -32,7 +33,9 @@ def strict_json(text: str) -> Any:
         ValueError: it is no JSON, is one of these, or is nested too deep.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:  # brackets a thousand deep
         raise ValueError("nested too deep") from None
 
@@ -51,6 +54,12 @@ def _finite(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{number:.40} is no finite number")
     return value
+
+
+def _whole(number: str) -> int:
+    if len(number) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(number)} digits")
+    return int(number)
 
 
 @functools.cache

@@ -6,14 +6,13 @@ lie together, in order. The memories before each step are filled in by folding t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
 from ganglion.core.gui_memory import GuiMemory
-from ganglion.core.tasks.answers import write_answer
+from ganglion.core.tasks.answers import strict_json, write_answer
 from ganglion.core.tasks.gui_grounding import find_screen, read_grounding, screen_size
 from ganglion.core.tasks.gui_prompt import prompt
 from ganglion.core.tasks.gui_schema import ACTIONS, POINTING, SCHEMA, WORDED
@@ -153,22 +152,6 @@ def _object(value: Any, column: str, *, empty: bool = False) -> Any:
 
 def _read(text: str, column: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except _KeyTwice as twice:
-        raise RowError(column, f"gives key {str(twice)[:40]!r} twice", "take one away") from None
-    except json.JSONDecodeError as error:
-        raise RowError(column, f"is not JSON ({error.msg}, character {error.pos})", "correct it") from None
-    except (ValueError, RecursionError):
-        raise RowError(column, "is not JSON (nested too deep, or a number too long)", "correct it") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _KeyTwice(next(key for key in keys if keys.count(key) > 1))
-    return found
-
-
-class _KeyTwice(Exception):
-    """An object gives a key more than once."""
+        return strict_json(text)
+    except ValueError as error:
+        raise RowError(column, f"is not JSON ({' '.join(str(error).split()):.120})", "correct it") from None
