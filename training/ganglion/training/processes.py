@@ -34,6 +34,8 @@ def join(cpu: bool) -> None:
     if process_count() > 1:
         from accelerate import PartialState
 
+        if cpu:  # it would say cpu:0, a place that torch.load does not know: no checkpoint could be gone on from
+            os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
         PartialState(cpu=cpu)
 
 
