@@ -18,7 +18,7 @@ from ganglion.model.offline.drawings import MEASURES, draw
 from ganglion.model.offline.lessons import lesson
 from ganglion.model.offline.words import WORDS
 from ganglion.model.processor import load_processor
-from ganglion.training.data.robot_rows import sentences
+from ganglion.training.data.robot.rows import sentences
 
 # Words of the task's keys and categories. "up", a bare syllable that any tokenizer learns, is judged in the text only.
 KEYS = set(SCHEMA["properties"])

@@ -18,7 +18,7 @@ from ganglion.model.offline.sheet_pretext import SheetPretext, train_sheet_prete
 from ganglion.model.offline.sheets import LABELS, SIGNS, Grid, sheet
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import load_vlm
-from ganglion.training.data.gui_words import BUTTONS, CODES, FIELDS
+from ganglion.training.data.gui.words import BUTTONS, CODES, FIELDS
 
 SHORT = SheetPretext(sheets=16, batch=4, see_steps=3, read_steps=3, join_steps=2)
 

@@ -15,9 +15,9 @@ from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import CHESS_BOARD
 from ganglion.core.tasks.chess_schema import named_pieces
-from ganglion.training.data.chess_image import Scene, render_board, scene
-from ganglion.training.data.chess_play import PHASES, random_position
-from ganglion.training.data.chess_positions import SPLITS, played_positions, split_of
+from ganglion.training.data.chess.image import Scene, render_board, scene
+from ganglion.training.data.chess.play import PHASES, random_position
+from ganglion.training.data.chess.positions import SPLITS, played_positions, split_of
 
 START = pieces_from_fen("rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR")
 

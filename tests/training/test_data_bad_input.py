@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ganglion.core.cli import main
-from ganglion.training.data.exo_rows import exo_image, exo_row
+from ganglion.training.data.exo.rows import exo_image, exo_row
 
 Rows = list[dict[str, Any]]
 BAD = 2  # the row that each case spoils

@@ -15,16 +15,16 @@ import pytest
 from PIL import Image, ImageChops
 
 from ganglion.core.cli import main
-from ganglion.training.data.gui_ceiling import answer, memoryless_chances, needs_memory
-from ganglion.training.data.gui_drawing import draw_screen
-from ganglion.training.data.gui_episodes import KINDS, draw_plan
-from ganglion.training.data.gui_goals import PHRASINGS, templates
-from ganglion.training.data.gui_layout import Screen
-from ganglion.training.data.gui_looks import ACCENTS, FONTS, THEMES, UNITS, WHITE, Color, draw_look
-from ganglion.training.data.gui_pages import Episode, Page, Step
-from ganglion.training.data.gui_plans import CodePlan, Plan, TransferPlan
-from ganglion.training.data.gui_set import COLUMNS, screens_of
-from ganglion.training.data.gui_words import BUTTONS, CODES, FIELDS, NUMBERS, values_of
+from ganglion.training.data.gui.ceiling import answer, memoryless_chances, needs_memory
+from ganglion.training.data.gui.data_set import COLUMNS, screens_of
+from ganglion.training.data.gui.drawing import draw_screen
+from ganglion.training.data.gui.episodes import KINDS, draw_plan
+from ganglion.training.data.gui.goals import PHRASINGS, templates
+from ganglion.training.data.gui.layout import Screen
+from ganglion.training.data.gui.looks import ACCENTS, FONTS, THEMES, UNITS, WHITE, Color, draw_look
+from ganglion.training.data.gui.pages import Episode, Page, Step
+from ganglion.training.data.gui.plans import CodePlan, Plan, TransferPlan
+from ganglion.training.data.gui.words import BUTTONS, CODES, FIELDS, NUMBERS, values_of
 
 GOALS = ("code_confirm", "code_question", "panel", "count", "form", "transfer", "dialogs")
 

@@ -12,7 +12,7 @@ from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.robot_check import check_program
 from ganglion.core.tasks import ROBOT_CODE
-from ganglion.training.data.robot_rows import (
+from ganglion.training.data.robot.rows import (
     CATEGORIES,
     COMPOUND,
     GROUPS,

@@ -19,7 +19,7 @@ from ganglion.core.tasks.exo_rules import expected_answer
 from ganglion.core.tasks.gui_rows import COLUMNS, from_table
 from ganglion.training.data.description.looks import Looks, near
 from ganglion.training.data.description.measures import balance, bare, histogram
-from ganglion.training.data.exo_rows import exo_image, exo_row
+from ganglion.training.data.exo.rows import exo_image, exo_row
 
 ROWS = [
     {"input": "Stop!", "output": "stop()", "category": "movement"},

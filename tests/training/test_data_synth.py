@@ -13,9 +13,9 @@ from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import EXO_ASSIST
 from ganglion.core.tasks.exo_assist import FEEDBACK, TERRAINS, feedback_kind
-from ganglion.training.data.camera import Camera
-from ganglion.training.data.exo_rows import exo_image, exo_row, terrain_of
-from ganglion.training.data.exo_terrain import render_terrain
+from ganglion.training.data.exo.camera import Camera
+from ganglion.training.data.exo.rows import exo_image, exo_row, terrain_of
+from ganglion.training.data.exo.terrain import render_terrain
 
 
 def synth(out: Path, *options: str) -> int:

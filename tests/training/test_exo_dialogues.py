@@ -14,8 +14,8 @@ from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
 from ganglion.core.tasks import EXO_ASSIST
 from ganglion.core.tasks.exo_rules import ASSISTANCE_LIMITS, FEEDBACK, TERRAINS, expected_answer, feedback_kind
-from ganglion.training.data.exo_dialogues import exo_dialogue, later_images
-from ganglion.training.data.exo_rows import exo_image, exo_row, terrain_of
+from ganglion.training.data.exo.dialogues import exo_dialogue, later_images
+from ganglion.training.data.exo.rows import exo_image, exo_row, terrain_of
 
 # Sha256 of data.json of a set of 12 rows, from before there were dialogues.
 ROWS_WITHOUT = "efb9c492af79afe0accf3cbebeff87460a42da32a505551f0887433552f221da"

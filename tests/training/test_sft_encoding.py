@@ -16,7 +16,7 @@ from ganglion.model.processor import TextProcessor, load_processor  # noqa: E402
 from ganglion.model.vlm import load_vlm  # noqa: E402
 from ganglion.training.data.batching import collate, packed_batch, training_batch  # noqa: E402
 from ganglion.training.data.encoding import UNLABELED, Encoded, encode, end_of_turn  # noqa: E402
-from ganglion.training.data.exo_rows import exo_image, exo_row  # noqa: E402
+from ganglion.training.data.exo.rows import exo_image, exo_row  # noqa: E402
 from ganglion.training.data.images import ImageEncoder  # noqa: E402
 from ganglion.training.data.rows import EncodedRows, PackedRows  # noqa: E402
 

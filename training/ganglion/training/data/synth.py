@@ -12,11 +12,11 @@ from pathlib import Path
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json, written_aside
 from ganglion.core.tasks import get_task
-from ganglion.training.data.chess_set import CHESS_SET
-from ganglion.training.data.exo_set import EXO_SET
-from ganglion.training.data.gui_set import GUI_SET
+from ganglion.training.data.chess.data_set import CHESS_SET
+from ganglion.training.data.exo.data_set import EXO_SET
+from ganglion.training.data.gui.data_set import GUI_SET
 from ganglion.training.data.maker import OPTIONS_FILE, Maker, Options, at_least
-from ganglion.training.data.robot_set import ROBOT_SET
+from ganglion.training.data.robot.data_set import ROBOT_SET
 
 _MAKERS = {"chess_board": CHESS_SET, "exo_assist": EXO_SET, "gui_step": GUI_SET, "robot_code": ROBOT_SET}
 _SPEED_ONLY = ("workers",)  # options that change nothing in what is made

@@ -22,7 +22,7 @@ _RADIANS = (("pi", 180), ("pi/2", 90), ("pi/4", 45))
 
 
 def fill(slot: str, rng: random.Random) -> Filling:
-    """A random filling of one of the slots of robot_phrases.yaml."""
+    """A random filling of one of the slots of phrases.yaml."""
     return _SLOTS[slot](rng)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.training.data.chess_glyphs import STYLES, Color, Palette
+from ganglion.training.data.chess.glyphs import STYLES, Color, Palette
 
 INSIDE, OUTSIDE = "inside", "outside"
 _THEMES: tuple[tuple[Color, Color], ...] = (  # light squares, dark squares

@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ganglion.training.data.gui_looks import TALL, Look
-from ganglion.training.data.gui_pages import Group, Page, Widget
+from ganglion.training.data.gui.looks import TALL, Look
+from ganglion.training.data.gui.pages import Group, Page, Widget
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, half-open
 _ATTEMPTS = 60

@@ -1,4 +1,4 @@
-"""How the goal of a GUI episode is said: templates of gui_phrases.yaml, filled."""
+"""How the goal of a GUI episode is said: templates of phrases.yaml, filled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ganglion.training.data.gui_words import TIMES
+from ganglion.training.data.gui.words import TIMES
 
 PHRASINGS = ("train", "heldout")
 _EITHER = re.compile(r"\(([^()]*\|[^()]*)\)")
@@ -50,6 +50,6 @@ def entry(rng: random.Random, field: str, value: str) -> str:
 
 @functools.cache
 def _phrases() -> Mapping[str, Mapping[str, Sequence[str]]]:
-    text = Path(__file__).with_name("gui_phrases.yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("phrases.yaml").read_text(encoding="utf-8")
     phrases: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(text)
     return phrases

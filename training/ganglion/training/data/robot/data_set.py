@@ -9,7 +9,7 @@ from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
 from ganglion.core.tasks.robot_code import API_FILE, DEFAULT_API
 from ganglion.training.data.maker import DATA_FILE, Maker, Options
-from ganglion.training.data.robot_rows import PARAPHRASES, robot_rows
+from ganglion.training.data.robot.rows import PARAPHRASES, robot_rows
 
 
 def _check(options: Options) -> None:

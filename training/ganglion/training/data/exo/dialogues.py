@@ -1,4 +1,4 @@
-"""Synthetic exo_assist dialogues: a row of `exo_rows` as first turn, then more feedback, now and then on new ground.
+"""Synthetic exo_assist dialogues: a row of `rows` as first turn, then more feedback, now and then on new ground.
 
 The assistance runs on from turn to turn by the rule table, so it stays within the limits.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ganglion.core.tasks.exo_rules import FEEDBACK, TERRAINS, expected_answer
-from ganglion.training.data.exo_rows import exo_row, spoken, terrain_of
+from ganglion.training.data.exo.rows import exo_row, spoken, terrain_of
 
 # Later images are numbered from here on, so that they share no number with a row's own.
 _LATER_IMAGES = 10_000_000

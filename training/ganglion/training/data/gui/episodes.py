@@ -19,9 +19,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from ganglion.training.data.gui_goals import entry, goal, in_order, times
-from ganglion.training.data.gui_plans import CodePlan, DialogsPlan, FormPlan, Plan, PressPlan, TransferPlan
-from ganglion.training.data.gui_words import CODES, COMMANDS, COUNTERS, DEVICES, FIELDS, values_of
+from ganglion.training.data.gui.goals import entry, goal, in_order, times
+from ganglion.training.data.gui.plans import CodePlan, DialogsPlan, FormPlan, Plan, PressPlan, TransferPlan
+from ganglion.training.data.gui.words import CODES, COMMANDS, COUNTERS, DEVICES, FIELDS, values_of
 
 _DONE_TITLES = ("Ready", "Finished", "Thank you")
 _SENDING = ("Submit", "Save", "Send")

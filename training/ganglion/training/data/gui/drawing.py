@@ -6,10 +6,10 @@ import random
 
 from PIL import Image, ImageDraw
 
-from ganglion.training.data.gui_ink import bevel, inside, mixed, write
-from ganglion.training.data.gui_layout import Placed, Screen, is_bold
-from ganglion.training.data.gui_looks import BLACK, WHITE, Look
-from ganglion.training.data.gui_scenery import backdrop, draw_desktop, draw_window
+from ganglion.training.data.gui.ink import bevel, inside, mixed, write
+from ganglion.training.data.gui.layout import Placed, Screen, is_bold
+from ganglion.training.data.gui.looks import BLACK, WHITE, Look
+from ganglion.training.data.gui.scenery import backdrop, draw_desktop, draw_window
 
 
 def draw_screen(screen: Screen) -> Image.Image:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from ganglion.core.chess_fen import turned
 from ganglion.core.tasks.chess_schema import VIEWS
-from ganglion.training.data.chess_glyphs import glyph_pieces
-from ganglion.training.data.chess_look import random_look
-from ganglion.training.data.chess_render import draw_board
-from ganglion.training.data.chess_svg import svg_pieces
-from ganglion.training.data.chess_wear import cut_out, random_crop, whole_board, worn
+from ganglion.training.data.chess.glyphs import glyph_pieces
+from ganglion.training.data.chess.look import random_look
+from ganglion.training.data.chess.render import draw_board
+from ganglion.training.data.chess.svg import svg_pieces
+from ganglion.training.data.chess.wear import cut_out, random_crop, whole_board, worn
 
 DEFAULT_SIZE = 256
 _TELLING_RANKS = 2.0  # by so many ranks white's pieces must on average be below black's, to tell whose side is where

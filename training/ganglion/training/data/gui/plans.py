@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganglion.training.data.gui_pages import Episode, Page, Step, buttons, commands, fields, message, shown, tabs, text
-from ganglion.training.data.gui_words import TABS, values_of
+from ganglion.training.data.gui.pages import Episode, Page, Step, buttons, commands, fields, message, shown, tabs, text
+from ganglion.training.data.gui.words import TABS, values_of
 
 
 @dataclass(frozen=True)

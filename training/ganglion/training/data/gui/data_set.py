@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
-from ganglion.training.data.gui_ceiling import memoryless_chances, needs_memory
-from ganglion.training.data.gui_drawing import draw_screen
-from ganglion.training.data.gui_episodes import draw_plan
-from ganglion.training.data.gui_goals import PHRASINGS
-from ganglion.training.data.gui_layout import Screen, lay_out
-from ganglion.training.data.gui_looks import draw_look
-from ganglion.training.data.gui_pages import Episode, Step
+from ganglion.training.data.gui.ceiling import memoryless_chances, needs_memory
+from ganglion.training.data.gui.drawing import draw_screen
+from ganglion.training.data.gui.episodes import draw_plan
+from ganglion.training.data.gui.goals import PHRASINGS
+from ganglion.training.data.gui.layout import Screen, lay_out
+from ganglion.training.data.gui.looks import draw_look
+from ganglion.training.data.gui.pages import Episode, Step
 from ganglion.training.data.maker import Maker, Options, at_least
 
 COLUMNS = ("Task_id", "Image_id", "Instruction", "Output", "Grounding")

@@ -12,7 +12,7 @@ from typing import Any
 from ganglion.core.chess_fen import fen_from_pieces, pieces_from_fen
 from ganglion.core.errors import InputError
 from ganglion.core.tasks.answers import strict_json
-from ganglion.training.data.chess_play import PHASES, random_position
+from ganglion.training.data.chess.play import PHASES, random_position
 
 SPLITS = ("train", "val", "test")
 _TENTHS = ("train",) * 8 + ("val", "test")

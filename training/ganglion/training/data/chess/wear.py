@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from ganglion.training.data.chess_look import INSIDE, OUTSIDE, Look
-from ganglion.training.data.chess_render import AROUND
+from ganglion.training.data.chess.look import INSIDE, OUTSIDE, Look
+from ganglion.training.data.chess.render import AROUND
 
 Pixels = npt.NDArray[np.floating]
 # Of a byte's 256 values, evenly drawn: values normally distributed, some times as fast as drawing them one by one.

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
-from ganglion.training.data.exo_dialogues import exo_dialogue, later_images
-from ganglion.training.data.exo_rows import exo_image
-from ganglion.training.data.exo_terrain import DEFAULT_SIZE
+from ganglion.training.data.exo.dialogues import exo_dialogue, later_images
+from ganglion.training.data.exo.rows import exo_image
+from ganglion.training.data.exo.terrain import DEFAULT_SIZE
 from ganglion.training.data.maker import DATA_FILE, Maker, Options, at_least
 
 _IMAGES = "images"

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ganglion.core.tasks.exo_assist import ASSISTANCE_LIMITS, FEEDBACK, TERRAINS, expected_answer
-from ganglion.training.data.exo_terrain import render_terrain
+from ganglion.training.data.exo.terrain import render_terrain
 
 _ROUND = (0, 10, 20)
 _MARKS = ("", "", "", ".", "!")

@@ -1,4 +1,4 @@
-"""Rows of a synthetic robot_code data file: sentences put together from robot_phrases.yaml, in five categories."""
+"""Rows of a synthetic robot_code data file: sentences put together from phrases.yaml, in five categories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ganglion.training.data.robot_fillings import fill
+from ganglion.training.data.robot.fillings import fill
 
 SINGLE, COMPOUND = ("movement", "manipulation", "sensing"), ("multi_step", "conditional")
 CATEGORIES = SINGLE + COMPOUND
@@ -135,7 +135,7 @@ def phrases_of(group: str, paraphrases: str) -> Sequence[Phrases]:
 
 @functools.cache
 def _all_phrases() -> dict[str, Any]:
-    whole: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("robot_phrases.yaml").read_text(encoding="utf-8"))
+    whole: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("phrases.yaml").read_text(encoding="utf-8"))
     return whole
 
 

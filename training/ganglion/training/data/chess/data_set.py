@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
 from ganglion.core.tasks.chess_schema import board_row
-from ganglion.training.data.chess_image import DEFAULT_SIZE, Scene, render_board, scene
-from ganglion.training.data.chess_play import PHASES
-from ganglion.training.data.chess_positions import SPLITS, played_positions, positions_of_file
-from ganglion.training.data.chess_svg import piece_sets
+from ganglion.training.data.chess.image import DEFAULT_SIZE, Scene, render_board, scene
+from ganglion.training.data.chess.play import PHASES
+from ganglion.training.data.chess.positions import SPLITS, played_positions, positions_of_file
+from ganglion.training.data.chess.svg import piece_sets
 from ganglion.training.data.maker import DATA_FILE, Maker, Options, at_least
 
 _IMAGES = "images"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ganglion.training.data.gui_pages import Episode, Step
+from ganglion.training.data.gui.pages import Episode, Step
 
 Answer = tuple[str, str, str, str]
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from ganglion.core.tasks.exo_assist import TERRAINS
-from ganglion.training.data.camera import Array, Camera, Pixels
+from ganglion.training.data.exo.camera import Array, Camera, Pixels
 
 DEFAULT_SIZE = 112
 SLOPE_DEGREES = {"flat": (-0.2, 0.2), "uphill_moderate": (10.0, 12.5), "uphill_steep": (20.0, 26.0)}

@@ -6,8 +6,8 @@ import random
 
 from PIL import ImageDraw
 
-from ganglion.training.data.gui_layout import Box
-from ganglion.training.data.gui_looks import BLACK, TALL, WHITE, Color, Font, Look
+from ganglion.training.data.gui.layout import Box
+from ganglion.training.data.gui.looks import BLACK, TALL, WHITE, Color, Font, Look
 
 
 def write(

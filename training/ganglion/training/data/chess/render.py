@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ganglion.core.chess_fen import SQUARES
-from ganglion.training.data.chess_glyphs import Color
-from ganglion.training.data.chess_look import INSIDE, OUTSIDE, Look
+from ganglion.training.data.chess.glyphs import Color
+from ganglion.training.data.chess.look import INSIDE, OUTSIDE, Look
 
 AROUND = 1  # squares of page around the board
 Pictures = Mapping[str, Image.Image]

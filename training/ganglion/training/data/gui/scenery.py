@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from ganglion.training.data.gui_ink import draw_icon, inside, mixed, write
-from ganglion.training.data.gui_layout import Box, Screen
-from ganglion.training.data.gui_looks import BLACK, WHITE, Color, Look
+from ganglion.training.data.gui.ink import draw_icon, inside, mixed, write
+from ganglion.training.data.gui.layout import Box, Screen
+from ganglion.training.data.gui.looks import BLACK, WHITE, Color, Look
 
 _MENUS = ("File", "Edit", "View", "Tools")
 _DOTS = ((235, 95, 85), (240, 190, 60), (95, 190, 90))

@@ -1,0 +1,1 @@
+"""Synthetic chess boards: positions, how boards look, and their rendering."""

@@ -1,0 +1,1 @@
+"""Synthetic GUI episodes: what happens in them, and screens drawn with Pillow."""

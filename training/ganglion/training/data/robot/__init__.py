@@ -1,0 +1,1 @@
+"""Synthetic rows of robot_code: sentences and the programs that they ask for."""
