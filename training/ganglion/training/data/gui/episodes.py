@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from ganglion.training.data.gui.goals import entry, goal, in_order, times
 from ganglion.training.data.gui.plans import CodePlan, DialogsPlan, FormPlan, Plan, PressPlan, TransferPlan
-from ganglion.training.data.gui.words import CODES, COMMANDS, COUNTERS, DEVICES, FIELDS, values_of
+from ganglion.training.data.gui.words import CODES, COMMANDS, COUNTERS, DEVICES, FIELDS
 
 _DONE_TITLES = ("Ready", "Finished", "Thank you")
 _SENDING = ("Submit", "Save", "Send")
@@ -64,7 +64,7 @@ def plan_form(rng: random.Random, phrasing: str) -> FormPlan:
     """Draw an episode of the kind "form"."""
     names = tuple(rng.sample(FIELDS, rng.randint(2, 3)))
     chosen = rng.sample(names, 1 if rng.random() < 0.2 else 2)
-    entries = tuple((field, rng.choice(values_of(field))) for field in chosen)
+    entries = tuple((field, rng.choice(CODES)) for field in chosen)
     below = tuple(rng.sample(_SENDING, rng.randint(1, 2)))
     send = rng.choice(below)
     said = in_order(rng, [entry(rng, *one) for one in entries])
@@ -81,7 +81,7 @@ def plan_transfer(rng: random.Random, phrasing: str) -> TransferPlan:
     rng.shuffle(asked)
     below = tuple(rng.sample(_SENDING, rng.randint(1, 2)))
     send = rng.choice(below)
-    told = tuple((name, rng.choice(values_of(name))) for name in names)
+    told = tuple((name, rng.choice(CODES)) for name in names)
     said = goal(rng, "transfer", phrasing, field=field, send=send)
     title = rng.choice(("Pages", "Record", "Visit"))
     return TransferPlan(said, field, told, tuple(asked), send, below, rng.random() < 0.3, title)

@@ -44,7 +44,7 @@ def times(rng: random.Random, name: str, count: int) -> str:
 
 
 def entry(rng: random.Random, field: str, value: str) -> str:
-    """`Room 7`, or the same otherwise."""
+    """`Room cedar`, or the same otherwise."""
     return f"{field}{rng.choice((' ', ': ', ' = '))}{value}"
 
 

@@ -31,8 +31,8 @@ def bevel(draw: ImageDraw.ImageDraw, box: Box, face: Color, look: Look, raised: 
 
 
 def draw_icon(draw: ImageDraw.ImageDraw, box: Box, rng: random.Random) -> None:
-    """A simple shape in a bright color."""
-    color = rng.choice(((230, 180, 60), (90, 160, 220), (120, 190, 110), (210, 90, 80), (220, 220, 225)))
+    """A simple shape in gray: color is for what has to be told apart."""
+    color = rng.choice(((95, 100, 105), (140, 145, 150), (175, 180, 185), (220, 220, 225)))
     x0, y0, x1, y1 = box
     shape = rng.randrange(4)
     if shape == 0:

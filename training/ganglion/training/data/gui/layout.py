@@ -149,7 +149,7 @@ def _button_block(widgets: Sequence[Widget], look: Look, rng: random.Random, mod
     columns = rng.randint(1, 3 if count > 2 else count)
     pad = px(4) if modest else px(rng.uniform(5, 9))
     width = max(w for w, _ in sizes) + 2 * pad + (px(rng.choice((0, 0, 20))) if stretched and not modest else 0)
-    height = max(h for _, h in sizes) + 2 * px(3.5 if modest else rng.uniform(4, 8))
+    height = max(h for _, h in sizes) + 2 * px(2 if modest else rng.uniform(2.5, 6))
     gap = px(4 if modest else rng.uniform(4, 10))
     placed = []
     for at, widget in enumerate(widgets):
@@ -167,8 +167,9 @@ def _field_block(widgets: Sequence[Widget], look: Look, rng: random.Random, mode
     labels = [Widget("text", widget.label) for widget in widgets]
     sizes = [text_size(label, look) for label in labels]
     above = rng.random() < 0.35
-    field_width, line = px(60 if modest else rng.uniform(60, 120)), max(h for _, h in sizes)
-    height, gap = line + 2 * px(3.5 if modest else rng.uniform(3.5, 7)), px(4 if modest else rng.uniform(4, 10))
+    field_width = badge_room(look) + px(50 if modest else rng.uniform(50, 95))
+    line = max(look.badge, *(h for _, h in sizes))
+    height, gap = line + 2 * px(2.5 if modest else rng.uniform(2.5, 6)), px(4 if modest else rng.uniform(4, 10))
     aside = 0 if above else max(w for w, _ in sizes) + px(6)
     placed, y = [], 0
     for widget, label, (w, h) in zip(widgets, labels, sizes, strict=True):
@@ -184,7 +185,7 @@ def _field_block(widgets: Sequence[Widget], look: Look, rng: random.Random, mode
 def _tab_block(widgets: Sequence[Widget], look: Look, rng: random.Random) -> _Block:
     px = look.px
     sizes = [text_size(widget, look) for widget in widgets]
-    pad, height = px(rng.uniform(6, 12)), max(h for _, h in sizes) + px(7)
+    pad, height = px(rng.uniform(6, 12)), max(h for _, h in sizes) + px(8)
     placed, x = [], 0
     for widget, (w, _) in zip(widgets, sizes, strict=True):
         placed.append(Placed(widget, (x, 0, x + w + 2 * pad, height)))
@@ -193,10 +194,16 @@ def _tab_block(widgets: Sequence[Widget], look: Look, rng: random.Random) -> _Bl
 
 
 def text_size(widget: Widget, look: Look) -> tuple[int, int]:
-    """Width of the label and height of a line, in pixels."""
+    """Width of badge and label, and height of the higher of both, in pixels."""
     font = look.reading(bold=is_bold(widget, look))
     _, top, _, bottom = font.getbbox(TALL)
-    return math.ceil(font.getlength(widget.label)) + 4, math.ceil(bottom - top) + 2
+    width, height = math.ceil(font.getlength(widget.label)) + 4, math.ceil(bottom - top) + 2
+    return (width + badge_room(look), max(height, look.badge)) if widget.badge else (width, height)
+
+
+def badge_room(look: Look) -> int:
+    """Width in pixels of a badge and the gap after it."""
+    return look.badge + look.px(2.5)
 
 
 def is_bold(widget: Widget, look: Look) -> bool:

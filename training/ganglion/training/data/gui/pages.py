@@ -14,6 +14,7 @@ class Widget:
     name    what an answer calls it
     marked  the field that has the focus, the default button, the tab in front
     note    what a field shows, whatever was typed
+    badge   the word whose badge stands before the label, or in the field
     """
 
     kind: str
@@ -21,6 +22,7 @@ class Widget:
     name: str = ""
     marked: bool = False
     note: str = ""
+    badge: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,25 +87,31 @@ def text(*lines: str) -> Group:
     return Group("text", tuple(Widget("text", line) for line in lines))
 
 
-def message(line: str, value: str) -> Group:
-    """A line and below it what it says."""
-    return Group("text", (Widget("text", line), Widget("value", value)))
+def message(line: str, word: str, end: str = "") -> Group:
+    """A line and below it the word that it is about."""
+    return Group("text", (Widget("text", line), _value(word, end)))
+
+
+def told(field: str, word: str) -> Group:
+    """The name of a field and below it the word that is its value."""
+    return Group("text", (Widget("text", field, badge=field), _value(word)))
 
 
 def buttons(*names: str) -> Group:
     """Buttons among which the page lets choose."""
-    return Group("buttons", tuple(Widget("button", shown(name), name) for name in names))
+    return Group("buttons", tuple(Widget("button", shown(name), name, badge=name) for name in names))
 
 
 def commands(*names: str) -> Group:
     """The buttons below a page, the first the default."""
-    return Group("commands", tuple(Widget("button", name, name, marked=not at) for at, name in enumerate(names)))
+    lined_up = (Widget("button", name, name, marked=not at, badge=name) for at, name in enumerate(names))
+    return Group("commands", tuple(lined_up))
 
 
 def fields(*names: str, focused: bool, focus: str = "") -> Group:
     """Fields that don't show what was typed. focused: of a kind that shows which has the focus."""
     note = "****" if focused else "hidden"
-    return Group("fields", tuple(Widget("field", name, name, name == focus, note) for name in names))
+    return Group("fields", tuple(Widget("field", name, name, name == focus, note, name) for name in names))
 
 
 def shown(name: str) -> str:
@@ -113,4 +121,8 @@ def shown(name: str) -> str:
 
 def tabs(*names: str, front: str) -> tuple[Widget, ...]:
     """Tabs of which one is in front."""
-    return tuple(Widget("tab", name, name, marked=name == front) for name in names)
+    return tuple(Widget("tab", name, name, marked=name == front, badge=name) for name in names)
+
+
+def _value(word: str, end: str = "") -> Widget:
+    return Widget("value", shown(word) + end, badge=word)

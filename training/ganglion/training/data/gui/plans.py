@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganglion.training.data.gui.pages import Episode, Page, Step, buttons, commands, fields, message, shown, tabs, text
-from ganglion.training.data.gui.words import TABS, values_of
+from ganglion.training.data.gui.pages import Episode, Page, Step, buttons, commands, fields, message, tabs, text, told
+from ganglion.training.data.gui.words import CODES, TABS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class CodePlan:
 
     def episode(self) -> Episode:
         """The pages and the right answers."""
-        seen = Page(self.titles[0], (message(self.said, shown(self.code)), commands("OK")))
+        seen = Page(self.titles[0], (message(self.said, self.code), commands("OK")))
         first = Step(0, "click", "OK", remember=f"code: {self.code}")
         chosen = Step(1, "click", self.code, given=1 / len(self.words))
         grid = (text("Choose your code"), buttons(*self.words))
@@ -37,7 +37,7 @@ class CodePlan:
             pages = (seen, Page(self.titles[1], (*grid, commands("Confirm"))))
             steps = (first, chosen, Step(1, "click", "Confirm"), Step(1, "done"))
             return Episode("code", self.goal, pages, steps)
-        asked = Page("Question", (message("Is your code", shown(self.asked) + " ?"), commands("Yes", "No")))
+        asked = Page("Question", (message("Is your code", self.asked, " ?"), commands("Yes", "No")))
         answered = Step(2, "click", "Yes" if self.asked == self.code else "No", given=0.5)
         return Episode(
             kind="code",
@@ -120,7 +120,7 @@ class TransferPlan:
     def episode(self) -> Episode:
         """The pages and the right answers."""
         value = dict(self.told)[self.field]
-        lines = tuple(message(name, shown(known)) for name, known in self.told)
+        lines = tuple(told(name, known) for name, known in self.told)
         pages = [
             Page(self.title, lines, tabs(*TABS, front="One")),
             self._second(focus=""),
@@ -131,7 +131,7 @@ class TransferPlan:
         steps = (
             Step(0, "click", "Two", remember=f"{self.field.lower()}: {value}"),
             Step(1, "click", self.field),
-            Step(last, "type", text=value, given=1 / len(values_of(self.field))),
+            Step(last, "type", text=value, given=1 / len(CODES)),
             Step(last, "click", self.send),
             Step(last, "done"),
         )

@@ -37,7 +37,7 @@ def draw_desktop(draw: ImageDraw.ImageDraw, screen: Screen, rng: random.Random) 
         draw.rectangle((x, y, x + w, y + h), fill=look.theme.face, outline=look.theme.border)
         draw.rectangle((x, y, x + w, y + px(14)), fill=mixed(look.theme.border, look.theme.face, 0.5))
     for _ in range(rng.randint(0, 5)):
-        x, y, edge = rng.randint(0, width), rng.randint(0, height), px(rng.uniform(10, 18))
+        x, y, edge = rng.randint(0, width), rng.randint(0, height), px(rng.uniform(9, 15))
         draw_icon(draw, (x, y, x + edge, y + edge), rng)
     clock, icons = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}", rng.randint(1, 4)
     if screen.bar:
