@@ -27,7 +27,7 @@ from ganglion.training.sft.estimate import (  # noqa: E402
 from ganglion.training.sft.estimate.activations import Batch, activations  # noqa: E402
 from ganglion.training.sft.estimate.flops import batch_flops  # noqa: E402
 from ganglion.training.sft.estimate.skeleton import build_skeleton  # noqa: E402
-from ganglion.training.sft.estimate.weights import adam_bytes, frozen_weights  # noqa: E402
+from ganglion.training.sft.estimate.weights import frozen_weights, optimizer_bytes  # noqa: E402
 from ganglion.training.sft.trainer import checkpoint_layers  # noqa: E402
 
 REAL = json.loads((Path(__file__).parent / "real_configs.json").read_text())["models"]
@@ -264,7 +264,7 @@ def test_8_bit_moments_are_those_bitsandbytes_keeps() -> None:
         for name, tensor in state.items()
         if torch.is_tensor(tensor) and not name.startswith("qmap")
     )
-    assert adam_bytes([6400, 256], "adamw_8bit") == held
+    assert optimizer_bytes([6400, 256], "adamw_8bit") == held
 
 
 @pytest.mark.parametrize(

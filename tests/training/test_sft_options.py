@@ -14,7 +14,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from ganglion.core.cli import main  # noqa: E402
 from ganglion.training.sft.config import LoraOptions, OptimOptions, SftConfig  # noqa: E402
-from ganglion.training.sft.trainer import arguments  # noqa: E402
+from ganglion.training.sft.trainer import SftTrainer, arguments  # noqa: E402
 
 pytestmark = pytest.mark.slow
 Runner = Callable[..., int]
@@ -231,6 +231,22 @@ def test_the_optimizers_options_reach_it(tmp_path: Path) -> None:
     assert (made.weight_decay, made.adam_beta1, made.adam_beta2, made.max_grad_norm) == (0.3, 0.7, 0.8, 0.5)
     assert (made.logging_steps, made.save_steps, made.dataloader_num_workers, made.seed) == (7, 9, 3, 5)
     assert made.optim == "adamw_torch_fused"
+
+
+def test_muon_learns_with_one_momentum_per_matrix(sft: Runner, tmp_path: Path) -> None:
+    config = SftConfig(optim=OptimOptions(name="muon", lr=0.01, weight_decay=0.1))
+    matrix = torch.nn.Linear(64, 128, bias=False)
+    options = {"model": matrix, "args": arguments(config, torch.float32, tmp_path, unused_parameters=False)}
+    made = SftTrainer(config, [], **options).create_optimizer()
+    matrix(torch.randn(256, 64)).square().mean().backward()
+    before = matrix.weight.detach().clone()
+    made.step()
+    assert list(made.state[matrix.weight]) == ["momentum_buffer"]
+    change = matrix.weight.detach() - before * (1 - 0.01 * 0.1)
+    assert float(change.square().mean().sqrt()) == pytest.approx(0.01 * 0.2, rel=0.3)  # the size of AdamW's steps
+    assert sft(tmp_path / "run", "--optim.name", "muon", "--optim.lr", "1e-2", "--steps", "20") == 0
+    losses = [entry["loss"] for entry in read(tmp_path / "run", "history.json")]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_a_tracker_that_is_not_installed_is_named(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-OPTIMIZERS = ("adamw", "adamw_8bit")
+OPTIMIZERS = ("adamw", "adamw_8bit", "muon")
 SCHEDULES = ("cosine", "linear", "constant")
 TOO_LONG = ("error", "truncate")
 REPORTS = ("none", "tensorboard", "wandb", "trackio")
@@ -49,7 +49,8 @@ class OptimOptions:
     """The optimizer and its schedule."""
 
     name: str = "adamw"
-    """adamw (fused), or adamw_8bit: paged, with 8-bit states, on a GPU."""
+    """adamw (fused), adamw_8bit: paged, with 8-bit states, on a GPU, or muon (Jordan et al. 2024): one momentum, made
+    orthogonal; betas do nothing then, and the learning rate means what it means for adamw."""
     lr: float = 2e-4
     """Peak learning rate."""
     schedule: str = "cosine"

@@ -12,14 +12,15 @@ from transformers import Trainer, TrainingArguments
 from ganglion.training.processes import is_main, process_count, wait_for_all, written_aside_by_all
 from ganglion.training.sft.checkpoints import checkpoint_path, keep_newest, seal
 from ganglion.training.sft.compute import ComputeMeter
-from ganglion.training.sft.config import SftConfig
+from ganglion.training.sft.config import OptimOptions, SftConfig
 from ganglion.training.sft.order import LengthOrder
 from ganglion.training.sft.publish import PROJECT
 from ganglion.training.sft.validation import PREFIX, Validation, best_step
 
 _KEPT_CHECKPOINTS = 2
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "paged_adamw_8bit"}
+# Muon is none of those that arguments name: SftTrainer brings it along.
+_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "paged_adamw_8bit", "muon": "adamw_torch_fused"}
 
 
 class SftTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
@@ -33,6 +34,8 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
         self._config, self._lengths, self._validation = config, lengths, validation
         self._checkpoints: Path | None = None  # where Trainer is to write for the moment
         self.meter = ComputeMeter()
+        if config.optim.name == "muon":
+            options["optimizer_cls_and_kwargs"] = torch.optim.Muon, _muon(config.optim)
         super().__init__(**options)
         self.add_callback(self.meter)  # the last one: it counts what the others decided
 
@@ -75,6 +78,11 @@ class SftTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save the adapter only: Trainer would pickle its arguments, and PEFT would ask the hub about embeddings."""
         self.model.save_pretrained(output_dir or self.args.output_dir, save_embedding_layers=False)
+
+
+def _muon(optim: OptimOptions) -> dict[str, Any]:
+    """Its steps scaled to the size of AdamW's (Liu et al. 2025), so that learning rates carry over."""
+    return {"lr": optim.lr, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
 
 
 def checkpoint_layers(model: Any) -> None:

@@ -14,7 +14,7 @@ from ganglion.training.sft.estimate.flops import batch_flops
 from ganglion.training.sft.estimate.images import image_tokens
 from ganglion.training.sft.estimate.plan import DTYPE_BYTES, Plan
 from ganglion.training.sft.estimate.skeleton import Skeleton, build_skeleton, read_config
-from ganglion.training.sft.estimate.weights import Weights, adam_bytes, file_bytes, frozen_weights
+from ganglion.training.sft.estimate.weights import Weights, file_bytes, frozen_weights, optimizer_bytes
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def estimate(base: str | Path | Mapping[str, Any] | Any, plan: Plan, device: Dev
     copies = trainable * DTYPE_BYTES[plan.dtype] if plan.autocast and plan.dtype != "float32" else 0
     parts = activations(model, plan, batch, device.is_gpu)
     gradients = trainable * 4 * (2 if plan.world_size > 1 else 1)
-    moments = adam_bytes(model.adapter, plan.optimizer)
+    moments = optimizer_bytes(model.adapter, plan.optimizer)
     # On a CPU, training maps large blocks where it checkpoints (ganglion.training.heap): none are lost.
     slack = device.slack if device.is_gpu or not plan.gradient_checkpointing else 0.0
     return Estimate(
@@ -133,7 +133,7 @@ def _checked(plan: Plan) -> Plan:
     allowed = {
         "quantization": ("nf4", "int8", "none"),
         "dtype": tuple(DTYPE_BYTES),
-        "optimizer": ("adamw", "adamw_8bit"),
+        "optimizer": ("adamw", "adamw_8bit", "muon"),
         "attention": ("sdpa", "flash_attention_2", "eager"),
     }
     for name, values in allowed.items():

@@ -42,7 +42,7 @@ class Plan:
     gradient_checkpointing: bool = False
     """Keep only the inputs of each layer, and recompute the rest in the backward pass."""
     optimizer: str = "adamw"
-    """adamw (two float32 moments) or adamw_8bit (bitsandbytes)."""
+    """adamw (two float32 moments), adamw_8bit (bitsandbytes) or muon (one float32 momentum)."""
     attention: str = "sdpa"
     """sdpa and flash_attention_2 keep no attention scores; eager does."""
     padded: bool = True

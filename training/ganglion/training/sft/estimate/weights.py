@@ -65,12 +65,12 @@ def file_bytes(model: Skeleton, plan: Plan) -> int:
     return sum(x.inputs * x.outputs for x in model.linears if x.quantizable) * DTYPE_BYTES[plan.dtype]
 
 
-def adam_bytes(sizes: Iterable[int], optimizer: str) -> int:
-    """Two moments of each trainable weight."""
+def optimizer_bytes(sizes: Iterable[int], optimizer: str) -> int:
+    """Of what is kept for each trainable weight: two moments, or Muon's one momentum."""
     total = 0
     for size in sizes:
         if optimizer == "adamw_8bit" and size >= _SMALLEST_8BIT:
             total += 2 * (size + 4 * -(-size // _8BIT_BLOCK))
         else:
-            total += 2 * 4 * size
+            total += (1 if optimizer == "muon" else 2) * 4 * size
     return total
