@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 import re
 
 import pytest
@@ -13,14 +14,23 @@ from ganglion.model.offline import offline_base
 from ganglion.model.offline.build import sheet_corpus
 from ganglion.model.offline.codes import SCALE, Codes
 from ganglion.model.offline.families import FINE
-from ganglion.model.offline.sheet_lessons import is_square, plain_reading, sheet_lesson
-from ganglion.model.offline.sheet_pretext import SheetPretext, train_sheet_pretext
-from ganglion.model.offline.sheets import LABELS, SIGNS, Grid, sheet
+from ganglion.model.offline.sheet_lessons import sheet_lesson
+from ganglion.model.offline.sheet_pretext import Joining, SheetPretext, train_sheet_pretext
+from ganglion.model.offline.sheet_reading import Reading, spots, spread_grid, spread_page
+from ganglion.model.offline.sheet_seeing import Seeing
+from ganglion.model.offline.sheets import LABELS, sheet
+from ganglion.model.offline.signs import COLORS, LETTERS, NOTHING, SHADES, SHAPES, Badge, Grid, signs
+from ganglion.model.offline.steps import Updates, matrices
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import load_vlm
 from ganglion.training.data.gui.words import BUTTONS, CODES, FIELDS
 
-SHORT = SheetPretext(sheets=16, batch=4, see_steps=3, read_steps=3, join_steps=2)
+SHORT = SheetPretext(
+    sheets=32,
+    seeing=Seeing(steps=3, batch=4),
+    reading=Reading(page_steps=3, spread_steps=3, sheet_steps=3, batch=4),
+    joining=Joining(steps=2, batch=4),
+)
 
 
 def test_a_sheet_is_the_same_for_its_seed_and_another_for_another():
@@ -29,30 +39,32 @@ def test_a_sheet_is_the_same_for_its_seed_and_another_for_another():
 
 
 def test_no_word_of_a_screen_is_on_a_sheet():
-    assert not {word.lower() for word in (*BUTTONS, *CODES, *FIELDS)} & set(LABELS)
+    said = {*LABELS, *COLORS, *SHADES, *SHAPES}
+    assert not {word.lower() for word in (*BUTTONS, *CODES, *FIELDS)} & said
     assert len(set(LABELS)) == len(LABELS)
 
 
 def test_no_key_and_no_action_of_a_task_is_in_the_corpus_of_exercises():
-    exercises = "\n".join(text for k in range(200) for text in vars(sheet_lesson(sheet(1, k), k)).values())
+    exercises = "\n".join(text for k in range(200) for text in vars(sheet_lesson(sheet(1, k).shown, k)).values())
     words = set(re.findall(r"[a-z_]+", exercises.lower()))
     assert not words & {"metadata", "view", "coordinates", "pieces", "target", "remember", "point", "goal", *ACTIONS}
     assert "chess" not in "\n".join(sheet_corpus()).lower()
 
 
 def test_letters_are_not_those_of_pieces_alone():
-    assert len({sign.upper() for sign in SIGNS if len(sign) == 1}) > 2 * len(set(PIECES.upper()))
+    assert len(LETTERS) > 2 * len(set(PIECES.upper()))
 
 
 def test_spots_of_a_square_grid_show_its_cells():
     for k in range(0, 120, 2):
-        drawn = sheet(9, k)
-        if is_square(drawn):
-            seen = drawn.signs(8, 8)
-            said = [["" if sign == 0 else SIGNS[sign - 1] for sign in row] for row in seen]
-            middle = [row[2:6] for row in said[2:6]]  # cells near the border may lie under no spot of their own
-            cells = {sign for row in drawn.shown.cells for sign in row}
-            assert {sign for row in middle for sign in row} <= cells | {""}
+        drawn = sheet(9, k).shown
+        if len(drawn.cells) == len(drawn.cells[0]) == 8:
+            # Cells near the border may lie under no spot of their own.
+            seen = {tuple(sign) for sign in signs(drawn, 8, 8)[2:6, 2:6].reshape(-1, 4).tolist()}
+            cells = {
+                (LETTERS.index(c.upper()) + 1, 0, 1 if c.isupper() else 2, 0) for c in "".join(sum(drawn.cells, ()))
+            }
+            assert seen <= cells | {NOTHING}
 
 
 def test_lettering_changes_the_picture_where_the_spot_says_so():
@@ -60,21 +72,23 @@ def test_lettering_changes_the_picture_where_the_spot_says_so():
     for k in (0, 2, 4):
         drawn = sheet(5, k).shown
         assert isinstance(drawn, Grid)
-        for row, signs in enumerate(drawn.cells):
-            for column, sign in enumerate(signs):
+        for row, letters in enumerate(drawn.cells):
+            for column, sign in enumerate(letters):
                 x, y = drawn.x + (column + 0.5) * drawn.cell_width, drawn.y + (row + 0.5) * drawn.cell_height
-                assert drawn.sign_at(x, y) == sign
-        assert drawn.sign_at(drawn.x - 1, drawn.y) == drawn.sign_at(drawn.x, drawn.y - 1) == ""
+                letter, _, shade, _ = drawn.sign_at(x, y)
+                said = LETTERS[letter - 1] if letter else ""
+                assert (said if shade == 1 else said.lower()) == sign
+        assert drawn.sign_at(drawn.x - 1, drawn.y) == drawn.sign_at(drawn.x, drawn.y - 1) == NOTHING
 
 
 def test_grids_are_read_rightly_from_every_side():
     ways = set()
     for k in range(0, 300, 2):
-        drawn, taught = sheet(2, k), sheet_lesson(sheet(2, k), k)
+        drawn, taught = sheet(2, k).shown, sheet_lesson(sheet(2, k).shown, k)
         down, from_top, from_left = (word in taught.prompt for word in ("grid down", "the top", "the left"))
         ways.add((down, from_top, from_left))
         rows = json.loads(taught.answer)["grid"]
-        cells = drawn.shown.cells
+        cells = drawn.cells
         order = list(range(len(cells))) if down else list(range(len(cells)))[::-1]
         for (number, said), row in zip(rows.items(), order, strict=True):
             assert int(number) == (row + 1 if from_top else len(cells) - row)
@@ -83,40 +97,87 @@ def test_grids_are_read_rightly_from_every_side():
     assert len(ways) == 8
 
 
-def test_a_plain_reading_starts_at_the_upper_left():
-    drawn = sheet(2, 0)
-    first = next(iter(json.loads(plain_reading(drawn).answer)["grid"].items()))
-    assert first == ("1", " ".join(sign or "." for sign in drawn.shown.cells[0]))
-
-
-def test_labels_are_found_where_they_are():
+def test_badges_are_found_where_they_are():
     kinds = set()
     for k in range(1, 300, 2):
-        drawn, taught = sheet(2, k), sheet_lesson(sheet(2, k), k)
-        answer = json.loads(taught.answer)
-        box = next(label.box for label in drawn.shown.labels if label.word == answer["word"])
+        page = sheet(2, k).shown
+        taught = sheet_lesson(page, k)
         kinds.add(taught.prompt.split()[0])
-        at = answer.get("at") or json.loads(re.search(r"\[\d+, \d+\]", taught.prompt)[0])
-        x, y = (part * side / 1000 for part, side in zip(at, drawn.image.size, strict=True))
-        assert box[0] <= x < box[2] and box[1] <= y < box[3]
-        if noted := re.findall(r"(\d+)\. (\w+)", taught.prompt):
+        boxes = {badge.name: badge.box for badge in page.badges}
+        points = [json.loads(point) for point in re.findall(r"\[\d+, \d+\]", taught.prompt)]
+        for number, said in enumerate(json.loads(taught.answer)):
+            x0, y0, x1, y1 = boxes[said["sign"]]
+            at = said.get("at") or points[number]
+            x, y = (part * side / 1000 for part, side in zip(at, page.size, strict=True))
+            assert x0 <= x < x1 and y0 <= y < y1
+            if "Where" in taught.prompt:
+                assert said["sign"] in taught.prompt
+        if noted := re.findall(r"(\d+)\. (\w+ \w+ \w+)", taught.prompt):
             number = re.search(r"Find number (\d+)", taught.prompt)[1]
-            assert dict(noted)[number] == answer["word"]
-            assert [word for _, word in noted if word in {label.word for label in drawn.shown.labels}] == [
-                answer["word"]
-            ]
+            assert dict(noted)[number] == said["sign"]
+            assert [name for _, name in noted if name in boxes] == [said["sign"]]
     assert kinds == {"Where", "What", "Noted:"}
 
 
+def test_a_badge_is_drawn_in_its_color_where_it_is():
+    for k in range(1, 60, 2):
+        drawn = sheet(4, k)
+        for badge in drawn.shown.badges:
+            x0, y0, x1, y1 = badge.box
+            tile = drawn.image.getpixel((int((x0 + x1) / 2), int(y1) - 3))
+            middle = drawn.image.getpixel((int((x0 + x1) / 2), int((y0 + y1) / 2)))
+            assert (sum(middle) > sum(tile)) == (badge.shade == "pale") or badge.color == "yellow"
+
+
+def test_sheets_that_are_not_drawn_have_each_sign_in_a_spot_of_its_own_and_grow():
+    draw = random.Random(1)
+    for reached, most, longest in ((0, 1, 1), (0.5, 6, 4), (1, 12, 8)):
+        pages, grids = ([one(draw, reached) for _ in range(80)] for one in (spread_page, spread_grid))
+        for page in pages:
+            seen = sorted(tuple(sign) for sign in spots(page).reshape(-1, 4).tolist() if any(sign))
+            assert seen == sorted(badge.sign for badge in page.badges)
+        assert most - 2 <= max(len(page.badges) for page in pages) <= most  # now and then two are alike
+        for grid in grids:
+            letters = spots(grid)[..., 0]
+            assert letters.shape == (len(grid.cells), len(grid.cells[0]))
+            assert [[bool(letter) for letter in row] for row in letters] == [
+                [bool(c) for c in row] for row in grid.cells
+            ]
+        assert max(len(grid.cells) for grid in grids) == longest
+
+
 def test_codes_tell_signs_and_places_apart():
-    codes = Codes(10, 128, 0)
-    same = codes.of(torch.zeros(8, 8, dtype=torch.long))
+    codes = Codes(128, 0)
+    same = codes.of(torch.zeros(8, 8, 4, dtype=torch.long))
     apart = torch.cdist(same, same) + torch.eye(64) * 1e9
     assert apart.min() > 4 * SCALE, "neighboring places"
-    assert torch.cdist(codes.signs, codes.signs).add(torch.eye(10) * 1e9).min() > 10 * SCALE
-    assert codes.places(8, 8).std() == pytest.approx(2**0.5 * SCALE, rel=0.15)
+    badges = [Badge(color, shade, shape, (0, 0, 1, 1)).sign for color in COLORS for shade in SHADES for shape in SHAPES]
+    letters = [(letter, 0, shade, 0) for letter in range(1, 17) for shade in (1, 2)]
+    every = torch.tensor([NOTHING, *badges, *letters])
+    known = codes.of(every[:, None]) - codes.of(torch.zeros(len(every), 1, 4, dtype=torch.long))
+    assert torch.cdist(known, known).add(torch.eye(len(every)) * 1e9).min() > 10 * SCALE
+    assert codes.places(8, 8).var() == pytest.approx(codes.place_variance, rel=0.35)
     whole, half = codes.places(4, 4), codes.places(12, 4)
     assert torch.allclose(whole[1, 2], half[4, 2], atol=1e-5), "the same place of a finer grid"
+
+
+def test_matrices_are_linear_layers_without_tables():
+    words, layer = torch.nn.Embedding(10, 4), torch.nn.Linear(4, 4)
+    head = torch.nn.Linear(4, 10, bias=False)
+    head.weight = words.weight
+    assert [id(matrix) for matrix in matrices(torch.nn.Sequential(words, layer, head))] == [id(layer.weight)]
+
+
+def test_an_update_of_a_matrix_is_near_orthogonal_and_the_rest_is_updated_too():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 64)
+    before = layer.weight.detach().clone(), layer.bias.detach().clone()
+    updates = Updates(layer.parameters(), 1e-3, 100, [layer.weight], 0.02)
+    layer(torch.randn(8, 64)).square().mean().backward()
+    updates.step()
+    change = torch.linalg.svdvals(layer.weight.detach() - before[0])[:8]  # a batch of 8 gives a gradient of rank 8
+    assert change.max() < 2.5 * change.min()
+    assert not torch.equal(layer.bias, before[1])
 
 
 def test_a_short_training_is_repeatable_and_leaves_the_random_state_alone():

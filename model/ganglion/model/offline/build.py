@@ -68,8 +68,9 @@ def corpus() -> list[str]:
 
 def sheet_corpus() -> list[str]:
     """What the tokenizer of the finer base is trained on."""
-    drawn = [sheet(SEED, k) for k in range(_DRAWN)]
-    return _corpus([sheet_lesson(drawn[k % _DRAWN], k) for k in range(LESSON_LINES)])
+    drawn = [sheet(SEED, k).shown for k in range(_DRAWN)]
+    about = [sheet_lesson(drawn[k % _DRAWN], k) for k in range(LESSON_LINES)]
+    return _corpus([*about, *(command(f"corpus {k}") for k in range(LESSON_LINES // 3))])
 
 
 def text_corpus() -> list[str]:

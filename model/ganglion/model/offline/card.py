@@ -13,7 +13,8 @@ from ganglion.model.offline.lessons import lesson
 from ganglion.model.offline.pretext import RECIPE
 from ganglion.model.offline.sheet_lessons import sheet_lesson
 from ganglion.model.offline.sheet_pretext import SHEET_RECIPE
-from ganglion.model.offline.sheets import LABELS, LETTERS, SIGNS, sheet
+from ganglion.model.offline.sheets import sheet
+from ganglion.model.offline.signs import COLORS, LETTERS, SHAPES
 from ganglion.model.offline.text_pretext import TEXT_RECIPE
 
 _CARD = """\
@@ -86,13 +87,14 @@ _SHEETS_SHARED = """\
 - The form: Qwen's chat template, one image, an answer in JSON, places in thousandths of width and height.
 - Grids of signs, on two colors by turns or not, whose rows are numbered from either end and read from either side: a
   light sign is written as a capital, a dark one as a small letter, an empty cell as a point, with spaces between.
-- Labels with a word each, strewn over a page: where one is, what is at a place, and which one of a numbered list is
-  there.
+- Badges strewn over a page, tiles of {colors} colors with a glyph of {shapes} shapes, pale or dark, as they stand
+  before the words of synthetic screens: where one is, what is at a place, which one of a numbered list is there.
 
 ## What it does not hold
 
-- No piece of a game, no window, and none of the words on a screen of a task. Untuned, it answers none of them.
-- It can tell apart {signs} signs: {letters} capitals, light and dark, and {words} words.
+- No piece of a game, no window, none of the words on a screen of a task, and nothing of what a badge stands for there.
+  Untuned, it answers none of them.
+- It can tell {letters} capitals apart, and it cannot read words.
 
 Trained on synthetic drawings only, it says nothing about how a real checkpoint does on real photographs.
 """
@@ -103,9 +105,11 @@ spacings), then {say_steps} steps of answering questions about them and small ex
 
 {examples}"""
 _SHEETS_PRETEXT = """\
-{sheets} sheets, grids and pages with labels. The vision tower learns in {see_steps} steps to name the signs and to
-write codes of sign and place, the text part in {read_steps} steps to answer questions from such codes; joined, they
-answer questions about the sheets for {join_steps} steps, {batch} at a time. For example:
+{recipe.sheets} sheets, grids and pages with badges. The vision tower learns in {recipe.seeing.steps} steps to name the
+signs and to write codes of sign and place; the text part learns to answer from such codes, in
+{recipe.reading.page_steps} and {recipe.reading.spread_steps} steps about pages and grids that are never drawn and in
+{recipe.reading.sheet_steps} about these sheets, with exercises in text alone among them; joined, they answer all that
+for {recipe.joining.steps} steps, {recipe.joining.batch} at a time. For example:
 
 {examples}"""
 _TEXT_PRETEXT = """\
@@ -132,13 +136,13 @@ def sheet_model_card(family: str, model: Any, *, pretext: bool) -> str:
     """The card of the finer base, as Markdown; `pretext`: whether it had its training."""
     training = _RANDOM
     if pretext:
-        taught = [sheet_lesson(sheet(SHEET_RECIPE.seed, k), k) for k in range(4)]
+        taught = [sheet_lesson(sheet(SHEET_RECIPE.seed, k).shown, k) for k in range(4)]
         examples = _indented("\n".join(f"{one.prompt}\n-> {one.answer}" for one in taught))
-        training = _SHEETS_PRETEXT.format(**vars(SHEET_RECIPE), examples=examples)
+        training = _SHEETS_PRETEXT.format(recipe=SHEET_RECIPE, examples=examples)
     side = PIXELS[family].side
     takes = f", images of up to {side} x {side} pixels"
     filled = _filled(family, model, training, pipeline="image-text-to-text", kind="vision-language model", input=takes)
-    return filled + _SHEETS_SHARED.format(signs=len(SIGNS), letters=len(LETTERS), words=len(LABELS))
+    return filled + _SHEETS_SHARED.format(colors=len(COLORS), shapes=len(SHAPES), letters=len(LETTERS))
 
 
 def text_model_card(family: str, model: Any, *, pretext: bool) -> str:

@@ -1,4 +1,4 @@
-"""Questions about sheets and their answers in JSON: read a grid, find a label, say what is at a point."""
+"""Questions about what a sheet shows and their answers in JSON: read a grid, find badges, say what is at a point."""
 
 from __future__ import annotations
 
@@ -6,30 +6,17 @@ import json
 import random
 
 from ganglion.model.offline.lessons import Lesson
-from ganglion.model.offline.sheets import LABELS, Grid, Label, Page, Sheet
+from ganglion.model.offline.signs import COLORS, SHADES, SHAPES, Badge, Grid, Page, Shown
 
-_SQUARE = 8
 _USUAL = 0.8  # share of each usual way of reading
-_PARTS = 1000  # points are in thousandths of width and height
+_PARTS, _EXACT = 1000, 10  # points are in thousandths of width and height, to the nearest ten
+_MOST_ASKED = 4
 
 
-def sheet_lesson(sheet: Sheet, seed: int) -> Lesson:
+def sheet_lesson(shown: Shown, seed: int) -> Lesson:
     """A lesson about the sheet; another seed asks for something else."""
     rng = random.Random(seed)
-    if isinstance(sheet.shown, Grid):
-        return _read(sheet.shown, rng)
-    return _find(sheet.shown, sheet.image.size, rng)
-
-
-def is_square(sheet: Sheet) -> bool:
-    """A grid of as many cells as a square image of this family has tokens: eight by eight."""
-    return isinstance(sheet.shown, Grid) and len(sheet.shown.cells) == len(sheet.shown.cells[0]) == _SQUARE
-
-
-def plain_reading(sheet: Sheet) -> Lesson:
-    """The grid in reading order, from the upper left."""
-    assert isinstance(sheet.shown, Grid)
-    return _reading(sheet.shown, from_top=True, from_left=True, down=True)
+    return _read(shown, rng) if isinstance(shown, Grid) else _find(shown, rng)
 
 
 def _read(grid: Grid, rng: random.Random) -> Lesson:
@@ -48,23 +35,35 @@ def _reading(grid: Grid, from_top: bool, from_left: bool, down: bool) -> Lesson:
     return Lesson(asked, json.dumps({"grid": dict(listed if down else listed[::-1])}))
 
 
-def _find(page: Page, size: tuple[int, int], rng: random.Random) -> Lesson:
-    """Where a label is, which one is at a point, or where one of some noted words is."""
-    label = rng.choice(page.labels)
-    at = _middle(label, size)
+def _find(page: Page, rng: random.Random) -> Lesson:
+    """Where some badges are, which ones are at some points, or where one of some noted ones is."""
+    some = rng.sample(page.badges, min(len(page.badges), rng.randint(1, _MOST_ASKED)))
     kind = rng.random()
-    if kind < 0.45:
-        return Lesson(f'Where is "{label.word}"?', json.dumps({"word": label.word, "at": at}))
-    if kind < 0.7:
-        return Lesson(f"What is at [{at[0]}, {at[1]}]?", json.dumps({"word": label.word}))
-    shown = {one.word for one in page.labels}
-    noted = [word for word in rng.sample(LABELS, 5) if word not in shown][: rng.randint(0, 2)]
-    noted.insert(rng.randint(0, len(noted)), label.word)
-    told = "; ".join(f"{number}. {word}" for number, word in enumerate(noted, 1))
-    asked = f"Noted: {told}. Find number {noted.index(label.word) + 1}."
-    return Lesson(asked, json.dumps({"word": label.word, "at": at}))
+    if kind < 0.5:
+        return Lesson(f"Where is the {', the '.join(one.name for one in some)}?", _places(page, some))
+    if kind < 0.75:
+        points = ", ".join(str(_middle(page, one)) for one in some)
+        return Lesson(f"What is at {points}?", json.dumps([{"sign": one.name} for one in some]))
+    noted = [name for name in (_any_name(rng) for _ in range(rng.randint(0, 2))) if not _has(page, name)]
+    noted.insert(rng.randint(0, len(noted)), some[0].name)
+    told = "; ".join(f"{number}. {name}" for number, name in enumerate(noted, 1))
+    asked = f"Noted: {told}. Find number {noted.index(some[0].name) + 1}."
+    return Lesson(asked, _places(page, some[:1]))
 
 
-def _middle(label: Label, size: tuple[int, int]) -> list[int]:
-    x0, y0, x1, y1 = label.box
-    return [round(_PARTS * (x0 + x1) / 2 / size[0]), round(_PARTS * (y0 + y1) / 2 / size[1])]
+def _places(page: Page, badges: list[Badge]) -> str:
+    return json.dumps([{"sign": badge.name, "at": _middle(page, badge)} for badge in badges])
+
+
+def _middle(page: Page, badge: Badge) -> list[int]:
+    x0, y0, x1, y1 = badge.box
+    at = (x0 + x1) / 2 / page.size[0], (y0 + y1) / 2 / page.size[1]
+    return [round(_PARTS / _EXACT * part) * _EXACT for part in at]
+
+
+def _any_name(rng: random.Random) -> str:
+    return f"{rng.choice(SHADES)} {rng.choice([*COLORS])} {rng.choice(SHAPES)}"
+
+
+def _has(page: Page, name: str) -> bool:
+    return name in {badge.name for badge in page.badges}

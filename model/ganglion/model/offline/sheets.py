@@ -1,78 +1,32 @@
-"""Sheets for the pretext training of the finer base: grids of letters, and labels strewn over a page.
+"""Sheets for the pretext training of the finer base: grids of letters, and badges strewn over a page.
 
 What a vision tower learns from them is to tell small signs apart and to say where they are. Fonts are DejaVu, as they
-come with matplotlib. Colors, sizes, margins and wear are random; a light letter is written as a capital, a dark one
-as a small letter.
+come with matplotlib. Colors, sizes, margins and wear are random.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ganglion.model.offline.canvas import Color
+from ganglion.model.offline.signs import COLORS, LETTERS, SHADES, SHAPES, SIDE, Badge, Box, Grid, Page, Shown
 
-SIDE = 256
-LETTERS = "ABCDEHKLNPQRSTXZ"
-# Common words of three to seven letters; none of them is on a screen of a task (tests/model/test_offline_content.py).
+# Common words that stand beside badges; none of them is on a screen of a task (tests/model/test_offline_sheets.py).
 LABELS = (
     *("along", "way", "first", "who", "long", "come", "only", "place", "most", "man", "where", "any"),
     *("follow", "also", "small", "does", "because", "ask", "home", "hand", "animal", "letter", "study", "world"),
     *("school", "never", "eye", "late", "always", "night", "took", "face", "family", "fish", "bird", "usually"),
     *("ship", "water", "house", "table"),
 )
-SIGNS = (*LETTERS, *LETTERS.lower(), *LABELS)
-"""What a spot of a sheet may show; 0 is nothing, a sign is its place here + 1."""
 _SIZES = ((256, 256), (256, 256), (288, 224), (224, 288), (320, 192))
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf")
-_AROUND = 6  # pixels above and below a label that count as it: a spot is 32 pixels high
-
-
-@dataclass(frozen=True)
-class Grid:
-    """cells: rows from the top, each from the left, of letters or ""; origin and cell size in pixels."""
-
-    cells: tuple[tuple[str, ...], ...]
-    x: float
-    y: float
-    cell_width: float
-    cell_height: float
-
-    def sign_at(self, x: float, y: float) -> str:
-        """What is at a pixel; "" for nothing."""
-        column, row = math.floor((x - self.x) / self.cell_width), math.floor((y - self.y) / self.cell_height)
-        inside = 0 <= row < len(self.cells) and 0 <= column < len(self.cells[0])
-        return self.cells[row][column] if inside else ""
-
-
-@dataclass(frozen=True)
-class Label:
-    """A word and its box (x0, y0, x1, y1) in pixels."""
-
-    word: str
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Labels, at least one."""
-
-    labels: tuple[Label, ...]
-
-    def sign_at(self, x: float, y: float) -> str:
-        """What is at a pixel; "" for nothing."""
-        for label in self.labels:
-            x0, y0, x1, y1 = label.box
-            if x0 <= x < x1 and y0 - _AROUND <= y < y1 + _AROUND:
-                return label.word
-        return ""
 
 
 @dataclass(frozen=True)
@@ -80,19 +34,7 @@ class Sheet:
     """An RGB image and what is on it."""
 
     image: Image.Image
-    shown: Grid | Page
-
-    def signs(self, rows: int, columns: int) -> NDArray[np.int64]:
-        """(rows, columns) what the middle of each spot shows, as places in SIGNS + 1, 0 for nothing."""
-        width, height = self.image.size
-        middles = [
-            [
-                self.shown.sign_at((column + 0.5) * width / columns, (row + 0.5) * height / rows)
-                for column in range(columns)
-            ]
-            for row in range(rows)
-        ]
-        return np.array([[SIGNS.index(sign) + 1 if sign else 0 for sign in row] for row in middles], np.int64)
+    shown: Shown
 
 
 def sheet(seed: int, index: int) -> Sheet:
@@ -141,52 +83,63 @@ def _page(rng: random.Random) -> Sheet:
     size = rng.choice(_SIZES)
     image = Image.new("RGB", size, _color(rng))
     pen = ImageDraw.Draw(image)
-    for _ in range(rng.randint(0, 3)):
+    for _ in range(rng.randint(0, 4)):
         x, y = rng.uniform(0, size[0]), rng.uniform(0, size[1])
         pen.rectangle((x, y, x + rng.uniform(20, size[0]), y + rng.uniform(10, size[1])), fill=_color(rng))
-    face, fill, labels = rng.choice(_FONTS), _color(rng), list[Label]()
-    for word in rng.sample(LABELS, rng.randint(2, 7)):
-        letters = _font(face, rng.randint(13, 20))
-        written = rng.choices((word.capitalize(), word, word.upper()), (14, 3, 3))[0]
-        box = _free_box(
-            rng, size, letters.getlength(written) + rng.randint(8, 40), letters.size + rng.randint(6, 22), labels
-        )
-        if box:
-            labels.append(Label(word, box))
-            _draw_label(rng, pen, written, box, letters, fill if rng.random() < 0.8 else _color(rng))
-    return Sheet(_worn(rng, image), Page(tuple(labels)))
+    badges = tuple(_strewn(rng, pen, size))
+    return Sheet(_worn(rng, image), Page(badges, size))
 
 
-def _free_box(
-    rng: random.Random, size: tuple[int, int], width: float, height: float, labels: list[Label]
-) -> tuple[float, float, float, float] | None:
+def _strewn(rng: random.Random, pen: ImageDraw.ImageDraw, size: tuple[int, int]) -> Iterator[Badge]:
+    """Badges drawn where there is room, on most pages with a word beside each."""
+    face, radius, usual_side = rng.choice(_FONTS), rng.uniform(0, 0.3), rng.uniform(20, 27)
+    labeled, usual_fill = rng.random() < 0.7, _color(rng)
+    taken: dict[str, Box] = {}
+    for _ in range(rng.randint(2, 14)):
+        side, word, letters = usual_side * rng.uniform(0.95, 1.05), rng.choice(LABELS), _font(face, rng.randint(12, 18))
+        text_width = letters.getlength(word) if labeled else 0
+        badge = Badge(rng.choice([*COLORS]), rng.choice(SHADES), rng.choice(SHAPES), (0, 0, side, side))
+        box = _free_box(rng, size, side + 8 + text_width, side + 6, [*taken.values()])
+        if badge.name in taken or not box:
+            continue
+        x, y = box[0] + 3, box[1] + 3
+        if labeled:
+            fill = usual_fill if rng.random() < 0.7 else _color(rng)
+            pen.rounded_rectangle(box, radius=rng.choice((0, 4, 8)), fill=fill)
+            ink = (0, 0, 0) if sum(fill) > 380 else (255, 255, 255)
+            pen.text((x + side + 3, y + side / 2), word, font=letters, fill=ink, anchor="lm")
+        placed = Badge(badge.color, badge.shade, badge.shape, (x, y, x + side, y + side))
+        _draw_badge(rng, pen, placed, radius * side)
+        taken[badge.name] = box
+        yield placed
+
+
+def _draw_badge(rng: random.Random, pen: ImageDraw.ImageDraw, badge: Badge, radius: float) -> None:
+    x0, y0, x1, y1 = badge.box
+    red, green, blue = (min(255, max(0, value + rng.randint(-15, 15))) for value in COLORS[badge.color])
+    fill = (red, green, blue)
+    pen.rounded_rectangle(badge.box, radius=radius, fill=fill, outline=_shaded(fill, 0.5))
+    ink = _color(rng, 225, 255) if badge.shade == "pale" else _color(rng, 0, 40)
+    x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) * rng.uniform(0.26, 0.31)
+    if badge.shape == "disc":
+        pen.ellipse((x - half, y - half, x + half, y + half), fill=ink)
+    elif badge.shape == "bar":
+        pen.rectangle((x - 1.1 * half, y - 0.45 * half, x + 1.1 * half, y + 0.45 * half), fill=ink)
+    else:
+        pen.polygon(((x - half, y + half), (x, y - half), (x + half, y + half)), fill=ink)
+
+
+def _free_box(rng: random.Random, size: tuple[int, int], width: float, height: float, taken: list[Box]) -> Box | None:
     for _ in range(30):
         x, y = rng.uniform(2, size[0] - width - 2), rng.uniform(2, size[1] - height - 2)
         box = (x, y, x + width, y + height)
-        if all(_apart(box, label.box) for label in labels):
+        if all(_apart(box, other) for other in taken):
             return box
     return None
 
 
-def _apart(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+def _apart(one: Box, other: Box) -> bool:
     return one[2] < other[0] - 3 or one[0] > other[2] + 3 or one[3] < other[1] - 3 or one[1] > other[3] + 3
-
-
-def _draw_label(
-    rng: random.Random,
-    pen: ImageDraw.ImageDraw,
-    written: str,
-    box: tuple[float, float, float, float],
-    letters: ImageFont.FreeTypeFont,
-    fill: Color,
-) -> None:
-    ink: Color = (0, 0, 0) if 0.3 * fill[0] + 0.6 * fill[1] + 0.1 * fill[2] > 128 else (255, 255, 255)
-    if rng.random() < 0.3:  # fainter
-        red, green, blue = (int(0.75 * a + 0.25 * b) for a, b in zip(ink, fill, strict=True))
-        ink = (red, green, blue)
-    outline = _shaded(fill, 0.5) if rng.random() < 0.6 else None
-    pen.rounded_rectangle(box, radius=rng.choice((0, 0, 4, 8)), fill=fill, outline=outline)
-    pen.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), written, font=letters, fill=ink, anchor="mm")
 
 
 def _worn(rng: random.Random, image: Image.Image) -> Image.Image:

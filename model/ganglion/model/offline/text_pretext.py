@@ -57,13 +57,14 @@ def _batches(tokenizer: Any, recipe: TextPretext) -> Iterator[list[Row]]:
     rng = random.Random(recipe.seed)
     size = recipe.batch
     for first in itertools.count(step=recipe.pool * size):
-        rows = [_encoded(tokenizer, command(f"{recipe.seed} {first + k}")) for k in range(recipe.pool * size)]
+        rows = [encode_text(tokenizer, command(f"{recipe.seed} {first + k}")) for k in range(recipe.pool * size)]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         batches = [rows[k : k + size] for k in range(0, len(rows), size)]
         yield from rng.sample(batches, len(batches))
 
 
-def _encoded(tokenizer: Any, taught: Lesson) -> Row:
+def encode_text(tokenizer: Any, taught: Lesson) -> Row:
+    """Token ids of a lesson's prompt, as a chat, and of its answer."""
     chat = tokenizer.apply_chat_template(
         [{"role": "user", "content": taught.prompt}], add_generation_prompt=True, tokenize=False
     )

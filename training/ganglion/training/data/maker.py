@@ -22,6 +22,7 @@ class Maker:
     check     raises InputError where an option is out of range
     write     (folder, count, seed, options): writes data_file and the rest into an empty folder; what it returns is
               told in OPTIONS_FILE beside the options
+    counted   what --count counts
     """
 
     defaults: Options
@@ -29,6 +30,7 @@ class Maker:
     check: Callable[[Options], None]
     write: Callable[[Path, int, int, Options], Options | None]
     data_file: str = DATA_FILE
+    counted: str = "rows"
 
 
 def at_least(name: str, value: float, least: float) -> None:

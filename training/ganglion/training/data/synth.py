@@ -89,7 +89,7 @@ def run(config: SynthConfig) -> None:
         told = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in _SPEED_ONLY}
         told |= found
         write_json(aside / OPTIONS_FILE, {"task": config.task, "count": config.count, "seed": config.seed, **told})
-    print(f"{config.count} rows of {config.task} in {config.out / maker.data_file}")
+    print(f"{config.count} {maker.counted} of {config.task} in {config.out / maker.data_file}")
 
 
 def _maker(task: str) -> Maker:

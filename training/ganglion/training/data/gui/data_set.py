@@ -128,4 +128,5 @@ GUI_SET = Maker(
     check=_check,
     write=_write,
     data_file=DATA_FILE,
+    counted="episodes",
 )

@@ -1,0 +1,83 @@
+"""Sheets ready for a model, what is asked about them, and the loss of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganglion.model.offline.lessons import Lesson
+from ganglion.model.offline.pretext import encode
+from ganglion.model.offline.sheets import Sheet
+from ganglion.model.offline.signs import Shown, signs
+from ganglion.model.offline.steps import Row
+from ganglion.model.offline.text_pretext import encode_text
+
+_FRAMES = 2  # a still image is in a patch twice
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sheet ready for the model.
+
+    pixels  (patches, colors, patch * patch) uint8, of one frame
+    grid    (3,) int64, patches
+    signs   (H, W, 4) int64, by image token
+    """
+
+    shown: Shown
+    pixels: Tensor
+    grid: Tensor
+    signs: Tensor
+
+    @property
+    def patches(self) -> Tensor:
+        """(patches, values) float32, as the image processor gives them."""
+        frame = self.pixels.float() / 127.5 - 1
+        return frame[:, :, None].expand(-1, -1, _FRAMES, -1).flatten(1)
+
+
+def item(processor: Any, drawn: Sheet) -> Item:
+    """The sheet as the processor makes it."""
+    made = processor.image_processor([drawn.image], return_tensors="pt")
+    grid, size = made["image_grid_thw"][0], processor.image_processor.merge_size
+    values = made["pixel_values"].reshape(len(made["pixel_values"]), 3, _FRAMES, -1)[:, :, 0]
+    rows, columns = (int(n) // size for n in grid[1:])
+    pixels = ((values + 1) * 127.5).round().to(torch.uint8)
+    return Item(drawn.shown, pixels, grid, torch.from_numpy(signs(drawn.shown, rows, columns)))
+
+
+def patches_of(items: Sequence[Item]) -> Tensor:
+    """(patches of all, values) float32."""
+    return torch.cat([one.patches for one in items])
+
+
+def grids_of(items: Sequence[Item]) -> Tensor:
+    """(B, 3) int64."""
+    return torch.stack([one.grid for one in items])
+
+
+def row(processor: Any, taught: Lesson, grid: Tensor) -> Row:
+    """Token ids of a lesson about an image of `grid` patches."""
+    return encode(processor, taught, grid)
+
+
+def text_row(processor: Any, taught: Lesson) -> Row:
+    """Token ids of a lesson without an image."""
+    return encode_text(processor.tokenizer, taught)
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over answers of the mean over their tokens: a long answer counts as much as a short one.
+
+    Args:
+        logits: (B, T, vocabulary).
+        labels: (B, T), -100 where nothing is to be said.
+    """
+    said, wanted = logits[:, :-1], labels[:, 1:]
+    losses = nn.functional.cross_entropy(said.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
+    counted = wanted >= 0
+    return (losses.sum(1) / counted.sum(1)).mean()
