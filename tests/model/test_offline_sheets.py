@@ -23,6 +23,7 @@ from ganglion.model.offline.signs import COLORS, LETTERS, NOTHING, SHADES, SHAPE
 from ganglion.model.offline.steps import Updates, matrices
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import load_vlm
+from ganglion.training.data.gui.looks import BADGE_COLORS
 from ganglion.training.data.gui.words import BUTTONS, CODES, FIELDS
 
 SHORT = SheetPretext(
@@ -42,6 +43,10 @@ def test_no_word_of_a_screen_is_on_a_sheet():
     said = {*LABELS, *COLORS, *SHADES, *SHAPES}
     assert not {word.lower() for word in (*BUTTONS, *CODES, *FIELDS)} & said
     assert len(set(LABELS)) == len(LABELS)
+
+
+def test_badges_have_the_colors_of_those_on_screens():
+    assert COLORS == BADGE_COLORS
 
 
 def test_no_key_and_no_action_of_a_task_is_in_the_corpus_of_exercises():

@@ -14,7 +14,8 @@ from torch import Tensor
 from ganglion.model.offline.signs import SIZES
 
 SCALE = 0.5  # standard deviation of what one part of a sign adds to a code
-# How much more the place counts, and that there is anything at all: with 1 and 0 finding took three times as long.
+# How much more the place counts, and that there is anything at all. After 300 steps of finding up to two badges 0.44 of
+# the first digits of places were right so, and 0.19 with 1 and 0.
 _PLACE, _PRESENCE = 2.0, 2.0
 # Half waves over the side of an image: slow ones say roughly where, fast ones tell neighboring spots apart.
 _WAVES = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)

@@ -1,4 +1,4 @@
-"""Sheets ready for a model, what is asked about them, and the loss of its answers."""
+"""Sheets ready for a model, and the loss of its answers about them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganglion.model.offline.lessons import Lesson
-from ganglion.model.offline.pretext import encode
 from ganglion.model.offline.sheets import Sheet
 from ganglion.model.offline.signs import Shown, signs
-from ganglion.model.offline.steps import Row
-from ganglion.model.offline.text_pretext import encode_text
 
 _FRAMES = 2  # a still image is in a patch twice
 
@@ -58,16 +54,6 @@ def patches_of(items: Sequence[Item]) -> Tensor:
 def grids_of(items: Sequence[Item]) -> Tensor:
     """(B, 3) int64."""
     return torch.stack([one.grid for one in items])
-
-
-def row(processor: Any, taught: Lesson, grid: Tensor) -> Row:
-    """Token ids of a lesson about an image of `grid` patches."""
-    return encode(processor, taught, grid)
-
-
-def text_row(processor: Any, taught: Lesson) -> Row:
-    """Token ids of a lesson without an image."""
-    return encode_text(processor.tokenizer, taught)
 
 
 def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 The vision tower learns to write the code of what each spot of a sheet shows (`codes`), the text part to answer
 questions from such codes, written by hand. Each half gets a clear signal, so that looking up, which is what takes long
-to be found, is found in a few hundred steps; learned through an untrained tower it was not found in a thousand. Joined,
-they answer questions about the sheets themselves.
+to be found, is found in some hundreds of steps; learned through an untrained tower it was not found in a thousand.
+Joined, they answer questions about the sheets themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ganglion.model.offline.codes import Codes
 from ganglion.model.offline.commands import command
-from ganglion.model.offline.sheet_items import Item, answer_loss, grids_of, item, patches_of, row, text_row
+from ganglion.model.offline.pretext import encode
+from ganglion.model.offline.sheet_items import Item, answer_loss, grids_of, item, patches_of
 from ganglion.model.offline.sheet_lessons import sheet_lesson
 from ganglion.model.offline.sheet_reading import Reading, learn_to_read
 from ganglion.model.offline.sheet_seeing import Seeing, learn_to_see
@@ -26,6 +27,7 @@ from ganglion.model.offline.sheets import sheet
 from ganglion.model.offline.signs import SIDE
 from ganglion.model.offline.start import place_codes, prepare
 from ganglion.model.offline.steps import Row, Updates, Workers, matrices, padded, shown
+from ganglion.model.offline.text_pretext import encode_text
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,11 @@ def _join(model: Any, processor: Any, items: Sequence[Item], recipe: SheetPretex
     for _ in shown(range(joining.steps), "offline base: answering"):
         # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
         batch: list[tuple[Item | None, Row]] = [
-            (one, row(processor, sheet_lesson(one.shown, draw.randrange(2**31)), one.grid))
+            (one, encode(processor, sheet_lesson(one.shown, draw.randrange(2**31)), one.grid))
             for one in draw.sample(items, joining.batch - of_texts)
         ]
-        batch += [(None, text_row(processor, command(f"join {draw.randrange(2**31)}"))) for _ in range(of_texts)]
+        batch += [
+            (None, encode_text(processor.tokenizer, command(f"join {draw.randrange(2**31)}"))) for _ in range(of_texts)
+        ]
         workers.backward(draw.sample(batch, joining.batch), loss)
         updates.step()

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from ganglion.model.offline.codes import SCALE, Codes
 from ganglion.model.offline.commands import command
-from ganglion.model.offline.sheet_items import Item, answer_loss, row, text_row
+from ganglion.model.offline.pretext import encode
+from ganglion.model.offline.sheet_items import Item, answer_loss
 from ganglion.model.offline.sheet_lessons import sheet_lesson
 from ganglion.model.offline.signs import COLORS, LETTERS, SHADES, SHAPES, Badge, Grid, Page, Shown, signs
 from ganglion.model.offline.steps import Row, Updates, Workers, matrices, padded, shown
+from ganglion.model.offline.text_pretext import encode_text
 
 _SPOT, _MERGED = 32, 2  # pixels of an image token's side; patches along it
 _SPREADS = ((8, 8), (8, 8), (7, 9), (9, 7), (6, 10), (5, 6), (4, 4))  # rows and columns of a page that is not drawn
@@ -67,12 +69,13 @@ def learn_to_read(
         grid = torch.tensor([1, rows * _MERGED, columns * _MERGED])
         known = codes.of(of)
         heard = known + loud * SCALE * torch.randn(known.shape, generator=noise)
-        return _Asked(row(processor, taught, grid), heard, grid)
+        return _Asked(encode(processor, taught, grid), heard, grid)
 
     def batch(about_sheets: list[_Asked]) -> list[_Asked]:
         count = recipe.batch - len(about_sheets)
-        texts = [_Asked(text_row(processor, command(f"{seed} {draw.randrange(2**31)}"))) for _ in range(count)]
-        return draw.sample(about_sheets + texts, recipe.batch)
+        texts = [command(f"{seed} {draw.randrange(2**31)}") for _ in range(count)]
+        about_texts = [_Asked(encode_text(processor.tokenizer, text)) for text in texts]
+        return draw.sample(about_sheets + about_texts, recipe.batch)
 
     def page(step: int) -> list[_Asked]:
         sheets = [spread_page(draw, grown(step / recipe.page_steps)) for _ in range(recipe.batch)]

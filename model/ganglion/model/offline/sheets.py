@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,7 @@ def _strewn(rng: random.Random, pen: ImageDraw.ImageDraw, size: tuple[int, int])
             pen.rounded_rectangle(box, radius=rng.choice((0, 4, 8)), fill=fill)
             ink = (0, 0, 0) if sum(fill) > 380 else (255, 255, 255)
             pen.text((x + side + 3, y + side / 2), word, font=letters, fill=ink, anchor="lm")
-        placed = Badge(badge.color, badge.shade, badge.shape, (x, y, x + side, y + side))
+        placed = replace(badge, box=(x, y, x + side, y + side))
         _draw_badge(rng, pen, placed, radius * side)
         taken[badge.name] = box
         yield placed

