@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help run test acceptance check fast-test lint types layers clean
+.PHONY: help run test acceptance learning check fast-test lint types layers clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -18,15 +18,18 @@ run: $(READY) ## train, export, serve and stream on the built-in default; prints
 	$(BIN)/ganglion quickstart
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not acceptance"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not acceptance and not learning"
 
 acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
 	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
 
+learning: $(READY) ## train gui_step and chess_board by their recipes and check what they reach (over an hour)
+	$(BIN)/python -m pytest tests/acceptance -v -m learning
+
 check: lint types layers fast-test ## what to run before each commit
 
 fast-test: $(READY) ## the tests that need less than a few seconds each
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not slow and not acceptance"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not slow and not acceptance and not learning"
 
 lint: $(READY)
 	$(BIN)/ruff check .

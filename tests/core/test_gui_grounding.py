@@ -50,7 +50,9 @@ def test_the_last_thousandth_is_the_last_pixel() -> None:
     [
         ({"box": [0, 0, 1, 1]}, (1, 1), [500, 500]),
         ({"box": [0, 0, 8000, 6000]}, (8000, 6000), [500, 500]),
-        ({"box": [100, 200, 150, 220]}, (1024, 768), [122, 273]),
+        ({"box": [100, 200, 150, 220]}, (1024, 768), [120, 270]),
+        ({"box": [100, 200, 118, 215]}, (1024, 768), [106, 270]),
+        ({"box": [2.4, 3.6, 4.4, 5.2]}, (100, 100), [30, 44]),
         ({"box": [13, 13, 14, 14]}, THOUSAND, [13, 13]),
         ({"point": [512, 384]}, (1024, 768), [500, 500]),
         ({"point": [1023, 767]}, (1024, 768), [999, 999]),
@@ -59,7 +61,9 @@ def test_the_last_thousandth_is_the_last_pixel() -> None:
         (None, (1, 1), None),
     ],
 )
-def test_the_expected_point_is_the_middle_in_thousandths(grounding: Any, size: tuple[int, int], point: Any) -> None:
+def test_the_expected_point_is_the_middle_in_thousandths_of_long_sides_in_tens(
+    grounding: Any, size: tuple[int, int], point: Any
+) -> None:
     assert read_grounding(grounding, size).answer_point() == point
 
 

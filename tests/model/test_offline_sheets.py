@@ -14,22 +14,23 @@ from ganglion.model.offline import offline_base
 from ganglion.model.offline.build import sheet_corpus
 from ganglion.model.offline.codes import SCALE, Codes
 from ganglion.model.offline.families import FINE
+from ganglion.model.offline.icons import COLORS, GLYPHS, ICONS, SHADES
+from ganglion.model.offline.sheet_answers import Questions
 from ganglion.model.offline.sheet_lessons import sheet_lesson
 from ganglion.model.offline.sheet_pretext import Joining, SheetPretext, train_sheet_pretext
-from ganglion.model.offline.sheet_reading import Reading, spots, spread_grid, spread_page
+from ganglion.model.offline.sheet_reading import Reading, spread_grid, spread_page
 from ganglion.model.offline.sheet_seeing import Seeing
 from ganglion.model.offline.sheets import LABELS, sheet
-from ganglion.model.offline.signs import COLORS, LETTERS, NOTHING, SHADES, SHAPES, Badge, Grid, signs
+from ganglion.model.offline.signs import LETTERS, NOTHING, Badge, Grid, Page, Shown, Spots, spots
 from ganglion.model.offline.steps import Updates, matrices
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import load_vlm
-from ganglion.training.data.gui.looks import BADGE_COLORS
 from ganglion.training.data.gui.words import BUTTONS, CODES, FIELDS
 
 SHORT = SheetPretext(
     sheets=32,
     seeing=Seeing(steps=3, batch=4),
-    reading=Reading(page_steps=3, spread_steps=3, sheet_steps=3, batch=4),
+    reading=Reading(page_steps=3, spread_steps=3, batch=4),
     joining=Joining(steps=2, batch=4),
 )
 
@@ -39,14 +40,16 @@ def test_a_sheet_is_the_same_for_its_seed_and_another_for_another():
     assert sheet(3, 5).image.tobytes() != sheet(4, 5).image.tobytes()
 
 
-def test_no_word_of_a_screen_is_on_a_sheet():
-    said = {*LABELS, *COLORS, *SHADES, *SHAPES}
-    assert not {word.lower() for word in (*BUTTONS, *CODES, *FIELDS)} & said
+def test_no_word_of_a_screen_is_written_on_a_sheet():
+    assert not {word.lower() for word in (*BUTTONS, *CODES, *FIELDS)} & {*LABELS}
     assert len(set(LABELS)) == len(LABELS)
 
 
-def test_badges_have_the_colors_of_those_on_screens():
-    assert COLORS == BADGE_COLORS
+def test_the_name_of_an_icon_is_one_token():
+    tokenizer = load_processor(offline_base(FINE, pretext=False)).tokenizer
+    for name in ICONS:
+        assert len(tokenizer.tokenize(name)) == len(tokenizer.tokenize(f" {name}")) == 1, name
+        assert tokenizer.tokenize(f'"{name}"') == ['"', name, '"']
 
 
 def test_no_key_and_no_action_of_a_task_is_in_the_corpus_of_exercises():
@@ -65,7 +68,7 @@ def test_spots_of_a_square_grid_show_its_cells():
         drawn = sheet(9, k).shown
         if len(drawn.cells) == len(drawn.cells[0]) == 8:
             # Cells near the border may lie under no spot of their own.
-            seen = {tuple(sign) for sign in signs(drawn, 8, 8)[2:6, 2:6].reshape(-1, 4).tolist()}
+            seen = {tuple(sign) for sign in spots(drawn, 8, 8).signs[2:6, 2:6].reshape(-1, 4).tolist()}
             cells = {
                 (LETTERS.index(c.upper()) + 1, 0, 1 if c.isupper() else 2, 0) for c in "".join(sum(drawn.cells, ()))
             }
@@ -80,10 +83,11 @@ def test_lettering_changes_the_picture_where_the_spot_says_so():
         for row, letters in enumerate(drawn.cells):
             for column, sign in enumerate(letters):
                 x, y = drawn.x + (column + 0.5) * drawn.cell_width, drawn.y + (row + 0.5) * drawn.cell_height
-                letter, _, shade, _ = drawn.sign_at(x, y)
+                (letter, _, shade, _), middle = drawn.sign_at(x + 1, y - 1)
+                assert middle == ((x, y) if letter else (x + 1, y - 1))
                 said = LETTERS[letter - 1] if letter else ""
                 assert (said if shade == 1 else said.lower()) == sign
-        assert drawn.sign_at(drawn.x - 1, drawn.y) == drawn.sign_at(drawn.x, drawn.y - 1) == NOTHING
+        assert drawn.sign_at(drawn.x - 1, drawn.y)[0] == drawn.sign_at(drawn.x, drawn.y - 1)[0] == NOTHING
 
 
 def test_grids_are_read_rightly_from_every_side():
@@ -109,15 +113,18 @@ def test_badges_are_found_where_they_are():
         taught = sheet_lesson(page, k)
         kinds.add(taught.prompt.split()[0])
         boxes = {badge.name: badge.box for badge in page.badges}
-        points = [json.loads(point) for point in re.findall(r"\[\d+, \d+\]", taught.prompt)]
-        for number, said in enumerate(json.loads(taught.answer)):
+        for said in json.loads(taught.answer):
             x0, y0, x1, y1 = boxes[said["sign"]]
-            at = said.get("at") or points[number]
-            x, y = (part * side / 1000 for part, side in zip(at, page.size, strict=True))
+            x, y = (part * side / 1000 for part, side in zip(said["at"], page.size, strict=True))
             assert x0 <= x < x1 and y0 <= y < y1
             if "Where" in taught.prompt:
                 assert said["sign"] in taught.prompt
-        if noted := re.findall(r"(\d+)\. (\w+ \w+ \w+)", taught.prompt):
+        if side := re.search(r"What is at the (\w+)\?", taught.prompt):
+            edge, outermost = {"left": (0, min), "top": (1, min), "right": (2, max), "bottom": (3, max)}[side[1]]
+            reached = outermost(box[edge % 2] + box[edge % 2 + 2] for box in boxes.values())
+            box = boxes[said["sign"]]
+            assert box[edge % 2] + box[edge % 2 + 2] == reached
+        if noted := re.findall(r"(\d+)\. (\w+)", taught.prompt):
             number = re.search(r"Find number (\d+)", taught.prompt)[1]
             assert dict(noted)[number] == said["sign"]
             assert [name for _, name in noted if name in boxes] == [said["sign"]]
@@ -129,41 +136,81 @@ def test_a_badge_is_drawn_in_its_color_where_it_is():
         drawn = sheet(4, k)
         for badge in drawn.shown.badges:
             x0, y0, x1, y1 = badge.box
-            tile = drawn.image.getpixel((int((x0 + x1) / 2), int(y1) - 3))
+            tile = drawn.image.getpixel((int(x0 + 0.2 * (x1 - x0)), int(y0 + 0.2 * (y1 - y0))))
             middle = drawn.image.getpixel((int((x0 + x1) / 2), int((y0 + y1) / 2)))
-            assert (sum(middle) > sum(tile)) == (badge.shade == "pale") or badge.color == "yellow"
+            icon = ICONS[badge.name]
+            assert (sum(middle) > sum(tile)) == (icon.shade == "pale") or icon.color == "yellow"
 
 
-def test_sheets_that_are_not_drawn_have_each_sign_in_a_spot_of_its_own_and_grow():
+def of_spots(shown: Shown) -> Spots:
+    return spots(shown, shown.size[1] // 32, shown.size[0] // 32)
+
+
+def test_pages_that_are_not_drawn_have_each_icon_in_a_spot_of_its_own():
     draw = random.Random(1)
-    for reached, most, longest in ((0, 1, 1), (0.5, 6, 4), (1, 12, 8)):
-        pages, grids = ([one(draw, reached) for _ in range(80)] for one in (spread_page, spread_grid))
-        for page in pages:
-            seen = sorted(tuple(sign) for sign in spots(page).reshape(-1, 4).tolist() if any(sign))
-            assert seen == sorted(badge.sign for badge in page.badges)
-        assert most - 2 <= max(len(page.badges) for page in pages) <= most  # now and then two are alike
+    pages = [spread_page(draw) for _ in range(80)]
+    for page in pages:
+        seen = sorted(tuple(sign) for sign in of_spots(page).signs.reshape(-1, 4).tolist() if any(sign))
+        assert seen == sorted(badge.sign for badge in page.badges)
+    assert {len(page.badges) for page in pages} == set(range(1, 13))
+
+
+def test_grids_that_are_not_drawn_have_a_spot_to_a_cell_and_grow():
+    draw = random.Random(1)
+    for reached, longest in ((0, 1), (0.5, 4), (1, 8)):
+        grids = [spread_grid(draw, reached) for _ in range(80)]
         for grid in grids:
-            letters = spots(grid)[..., 0]
-            assert letters.shape == (len(grid.cells), len(grid.cells[0]))
+            letters = of_spots(grid).signs[..., 0]
             assert [[bool(letter) for letter in row] for row in letters] == [
-                [bool(c) for c in row] for row in grid.cells
+                [bool(cell) for cell in row] for row in grid.cells
             ]
         assert max(len(grid.cells) for grid in grids) == longest
 
 
+def test_what_a_question_names_is_told_with_its_place():
+    processor = load_processor(offline_base(FINE, pretext=False))
+    questions, draw, kinds = Questions(processor), random.Random(3), set()
+    for seed in range(60):
+        page = spread_page(draw)
+        asked = questions.about(page, seed, torch.zeros(4, 8), torch.tensor([1, 4, 4]))
+        ids, middles = asked.row[0] + asked.row[1], {badge.name: badge.middle for badge in page.badges}
+        told = {}
+        for at, y, x in asked.named.tolist():
+            name = processor.tokenizer.decode([ids[int(at)]]).strip()
+            assert (x * page.size[0], y * page.size[1]) == pytest.approx(middles[name])
+            told[int(at)] = name
+        words = set(re.findall(r"\w+", processor.tokenizer.decode(ids)))
+        assert set(told.values()) == words & set(middles)
+        kinds.add(bool(set(told) & set(range(len(asked.row[0])))))
+    assert kinds == {True, False}, "in questions and in answers"
+    assert not len(questions.in_text("3").named)
+
+
+def blank(rows: int, columns: int) -> Spots:
+    return spots(Page((), (columns, rows)), rows, columns)
+
+
 def test_codes_tell_signs_and_places_apart():
     codes = Codes(128, 0)
-    same = codes.of(torch.zeros(8, 8, 4, dtype=torch.long))
+    same = codes.of(blank(8, 8))
     apart = torch.cdist(same, same) + torch.eye(64) * 1e9
     assert apart.min() > 4 * SCALE, "neighboring places"
-    badges = [Badge(color, shade, shape, (0, 0, 1, 1)).sign for color in COLORS for shade in SHADES for shape in SHAPES]
+    badges = [Badge(name, (0, 0, 1, 1)).sign for name in ICONS]
+    assert len(set(badges)) == len(COLORS) * len(SHADES) * len(GLYPHS)
     letters = [(letter, 0, shade, 0) for letter in range(1, 17) for shade in (1, 2)]
     every = torch.tensor([NOTHING, *badges, *letters])
-    known = codes.of(every[:, None]) - codes.of(torch.zeros(len(every), 1, 4, dtype=torch.long))
+    known = codes.of(Spots(every[:, None], torch.full((len(every), 1, 2), 0.5)))
     assert torch.cdist(known, known).add(torch.eye(len(every)) * 1e9).min() > 10 * SCALE
-    assert codes.places(8, 8).var() == pytest.approx(codes.place_variance, rel=0.35)
-    whole, half = codes.places(4, 4), codes.places(12, 4)
-    assert torch.allclose(whole[1, 2], half[4, 2], atol=1e-5), "the same place of a finer grid"
+    assert codes.places(torch.rand(2000, 2)).var() == pytest.approx(codes.place_variance, rel=0.1)
+
+
+def test_all_spots_of_a_badge_say_where_its_middle_is():
+    page = Page((Badge("Pump", (60, 100, 84, 124)),), (256, 128))
+    seen = spots(page, 4, 8)
+    on_it = (seen.signs > 0).any(-1)
+    assert on_it.nonzero().tolist() == [[3, 2]] or on_it.sum() > 1
+    assert torch.allclose(seen.places[on_it], torch.tensor([112 / 128, 72 / 256]))
+    assert torch.allclose(seen.places[0, 5], torch.tensor([0.5 / 4, 5.5 / 8])), "where nothing is, its own middle"
 
 
 def test_matrices_are_linear_layers_without_tables():

@@ -316,7 +316,7 @@ def play(goal: str, page: Page, did: Did, facts: Mapping[str, str]) -> tuple[str
     lines = [widget.label for widget in widgets if not widget.name]
     if [tab.name for tab in page.tabs if tab.marked] == ["One"]:
         field = re.search(r"\b(" + "|".join(FIELDS) + r")\b", goal)[1]
-        return "click", "Two", "", f"{field.lower()}: {lines[lines.index(field) + 1].lower()}"
+        return "click", "Two", "", f"{field}: {lines[lines.index(field) + 1].lower()}"
     if names == ["OK"]:
         return "click", "OK", "", f"code: {lines[-1].lower()}"
     if names == ["Yes", "No"]:
@@ -337,7 +337,7 @@ def planned(
         return [("click", facts.get("code", ""), ""), ("click", "Confirm", "")]
     if page.tabs:
         field = next(name for name in names if re.search(rf"\b{name}\b", goal))
-        entries = [(field, facts.get(field.lower(), ""))]
+        entries = [(field, facts.get(field, ""))]
     elif set(names) & set(FIELDS):
         entries = re.findall(r"\b(" + "|".join(FIELDS) + r")(?:: | = | )(\w+)", goal)
     else:

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
+from ganglion.model.offline.icons import COLORS, ICONS
 from ganglion.training.data.gui.data_set import screens_of
 from ganglion.training.data.gui.drawing import draw_screen
 from ganglion.training.data.gui.episodes import draw_plan
-from ganglion.training.data.gui.icons import BADGES, draw_badge
+from ganglion.training.data.gui.icons import draw_badge
 from ganglion.training.data.gui.ink import draw_icon
 from ganglion.training.data.gui.layout import Placed, Screen
-from ganglion.training.data.gui.looks import BADGE_COLORS, SIZES, Look, draw_look
+from ganglion.training.data.gui.looks import SIZES, Look, draw_look
 from ganglion.training.data.gui.words import ANSWERS, BUTTONS, CODES, COMMANDS, COUNTERS, DEVICES, FIELDS, TABS
 
 LEAST = 20  # units
@@ -31,28 +32,28 @@ def alone(word: str, look: Look) -> np.ndarray:
 
 
 def test_each_word_has_a_badge_of_its_own() -> None:
-    assert set(BADGES) == {*CODES, *BUTTONS, *FIELDS}
-    assert len(set(BADGES.values())) == len(BADGES) == 48
+    assert set(ICONS) == {*CODES, *BUTTONS, *FIELDS}
+    assert len(set(ICONS.values())) == len(ICONS) == 48
 
 
 def test_words_that_stand_together_differ_in_color_or_in_whether_the_glyph_is_light() -> None:
     for group in (CODES, DEVICES, FIELDS, (*COUNTERS, *ANSWERS, *COMMANDS, *TABS)):
-        assert len({(BADGES[word].color, BADGES[word].ink) for word in group}) == len(group)
+        assert len({(ICONS[word].color, ICONS[word].shade) for word in group}) == len(group)
     for group in (("One", "Two"), ANSWERS, COUNTERS, COMMANDS, DEVICES, FIELDS):
-        assert len({BADGES[word].color for word in group}) == len(group)
+        assert len({ICONS[word].color for word in group}) == len(group)
 
 
 def test_any_two_badges_differ_in_many_pixels_in_every_look() -> None:
     rng = random.Random(2)
     for _ in range(20):
         look = draw_look(rng)
-        drawn = [alone(word, look) for word in BADGES]
+        drawn = [alone(word, look) for word in ICONS]
         for one, other in itertools.combinations(drawn, 2):
             assert (np.abs(one - other).max(axis=2) > 40).mean() > 0.05
 
 
 def test_a_badges_color_varies_and_stays_nearest_to_its_own() -> None:
-    rng, base = random.Random(1), np.array(list(BADGE_COLORS.values()))
+    rng, base = random.Random(1), np.array(list(COLORS.values()))
     tints = np.array([draw_look(rng).tints for _ in range(200)])
     distances = np.abs(tints[:, :, None] - base).sum(axis=-1)
     assert (distances.argmin(axis=-1) == np.arange(len(base))).all()
@@ -91,7 +92,7 @@ def test_a_badge_stands_in_its_widget_before_the_word_and_is_at_least_twenty_uni
             if not widget.badge:
                 continue
             kinds.add(widget.kind)
-            other = next(word for word in CODES if BADGES[word].color != BADGES[widget.badge].color)
+            other = next(word for word in CODES if ICONS[word].color != ICONS[widget.badge].color)
             x0, y0, x1, y1 = repainted(screen, placed, badge=other)
             rim = 2 * max(1, screen.look.px(0.8))  # the outline stays
             assert min(x1 - x0, y1 - y0) + rim >= LEAST * screen.look.unit

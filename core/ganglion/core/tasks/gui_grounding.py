@@ -18,6 +18,7 @@ from ganglion.core.tasks.gui_schema import PARTS
 from ganglion.core.tasks.task import RowError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_ROUND = 10  # thousandths that answers are rounded to where the box is wide: fewer digits to learn
 _NEAR = 2  # thousandths to either side of a box's center that are tried; a box that needs more is not nameable
 
 
@@ -35,7 +36,9 @@ class Screen:
     point: tuple[float, float] | None = None
 
     def answer_point(self) -> list[int] | None:
-        """The point that an answer should give, in thousandths; the one nearest to `point`, within the box.
+        """The point that an answer should give, in thousandths: the one nearest to `point`, within the box.
+
+        It is rounded to tens along a side of the box that is at least twenty thousandths long.
 
         Raises:
             RowError: no thousandth falls into the box.
@@ -176,9 +179,11 @@ def _nearest(place: float, side: int) -> int:
 
 
 def _within(low: float, high: float, side: int) -> int | None:
-    """The thousandth nearest to the middle of low <= x < high whose pixel lies there."""
-    middle = (low + high) / 2
-    near = _nearest(middle, side)
-    tried = [part for part in range(near - _NEAR, near + _NEAR + 1) if 0 <= part <= PARTS]
-    inside = [part for part in tried if low <= min(part * side // PARTS, side - 1) < high]
-    return min(inside, key=lambda part: abs(part * side - middle * PARTS), default=None)
+    """The thousandth nearest to the middle of low <= x < high whose pixel lies there; of wide boxes a round one."""
+    middle = (low + high) / 2 * PARTS / side
+    near, near_ten = round(middle), round(middle / _ROUND) * _ROUND
+    tried = sorted(range(near - _NEAR, near + _NEAR + 1), key=lambda part: abs(part - middle))
+    if (high - low) * PARTS >= 2 * _ROUND * side:  # then it is at most a quarter of the box off the middle
+        tried = [near_ten, *tried]
+    pixels = ((part, min(part * side // PARTS, side - 1)) for part in tried if 0 <= part <= PARTS)
+    return next((part for part, pixel in pixels if low <= pixel < high), None)

@@ -11,6 +11,7 @@ from ganglion.model.offline.card import model_card, sheet_model_card, text_model
 from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import draw
 from ganglion.model.offline.families import FINE, LANGUAGE_MODELS, PIXELS, image_processor, model_config
+from ganglion.model.offline.icons import ICONS
 from ganglion.model.offline.lessons import Lesson, lesson
 from ganglion.model.offline.pretext import train_pretext
 from ganglion.model.offline.sheet_lessons import sheet_lesson
@@ -70,7 +71,9 @@ def sheet_corpus() -> list[str]:
     """What the tokenizer of the finer base is trained on."""
     drawn = [sheet(SEED, k).shown for k in range(_DRAWN)]
     about = [sheet_lesson(drawn[k % _DRAWN], k) for k in range(LESSON_LINES)]
-    return _corpus([*about, *(command(f"corpus {k}") for k in range(LESSON_LINES // 3))])
+    # Each a token, with a space before it or not.
+    names = [f"{name}, {name}" for name in ICONS] * (LESSON_LINES // 10)
+    return [*names, *_corpus([*about, *(command(f"corpus {k}") for k in range(LESSON_LINES // 3))])]
 
 
 def text_corpus() -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any
 from ganglion.model.offline.commands import command
 from ganglion.model.offline.drawings import draw
 from ganglion.model.offline.families import PIXELS
+from ganglion.model.offline.icons import ICONS
 from ganglion.model.offline.lessons import lesson
 from ganglion.model.offline.pretext import RECIPE
 from ganglion.model.offline.sheet_lessons import sheet_lesson
 from ganglion.model.offline.sheet_pretext import SHEET_RECIPE
 from ganglion.model.offline.sheets import sheet
-from ganglion.model.offline.signs import COLORS, LETTERS, SHAPES
+from ganglion.model.offline.signs import LETTERS
 from ganglion.model.offline.text_pretext import TEXT_RECIPE
 
 _CARD = """\
@@ -87,13 +88,12 @@ _SHEETS_SHARED = """\
 - The form: Qwen's chat template, one image, an answer in JSON, places in thousandths of width and height.
 - Grids of signs, on two colors by turns or not, whose rows are numbered from either end and read from either side: a
   light sign is written as a capital, a dark one as a small letter, an empty cell as a point, with spaces between.
-- Badges strewn over a page, tiles of {colors} colors with a glyph of {shapes} shapes, pale or dark, as they stand
-  before the words of synthetic screens: where one is, what is at a place, which one of a numbered list is there.
+- Icons strewn over a page, the {icons} that stand before the words of synthetic screens, by their names: where one is,
+  which one is outermost on a side, which one of a numbered list is there.
 
 ## What it does not hold
 
-- No piece of a game, no window, none of the words on a screen of a task, and nothing of what a badge stands for there.
-  Untuned, it answers none of them.
+- No piece of a game, no window, no goal, no step and no memory of one. Untuned, it answers none of the tasks.
 - It can tell {letters} capitals apart, and it cannot read words.
 
 Trained on synthetic drawings only, it says nothing about how a real checkpoint does on real photographs.
@@ -105,11 +105,10 @@ spacings), then {say_steps} steps of answering questions about them and small ex
 
 {examples}"""
 _SHEETS_PRETEXT = """\
-{recipe.sheets} sheets, grids and pages with badges. The vision tower learns in {recipe.seeing.steps} steps to name the
-signs and to write codes of sign and place; the text part learns to answer from such codes, in
-{recipe.reading.page_steps} and {recipe.reading.spread_steps} steps about pages and grids that are never drawn and in
-{recipe.reading.sheet_steps} about these sheets, with exercises in text alone among them; joined, they answer all that
-for {recipe.joining.steps} steps, {recipe.joining.batch} at a time. For example:
+{recipe.sheets} sheets, grids and pages with icons. The vision tower learns in {recipe.seeing.steps} steps to name the
+signs and to write codes of sign and place; the text part learns to answer from such codes about sheets that are never
+drawn, in {recipe.reading.page_steps} steps about pages and in {recipe.reading.spread_steps} about pages, grids and text
+alone; joined, they answer all that for {recipe.joining.steps} steps, {recipe.joining.batch} at a time. For example:
 
 {examples}"""
 _TEXT_PRETEXT = """\
@@ -142,7 +141,7 @@ def sheet_model_card(family: str, model: Any, *, pretext: bool) -> str:
     side = PIXELS[family].side
     takes = f", images of up to {side} x {side} pixels"
     filled = _filled(family, model, training, pipeline="image-text-to-text", kind="vision-language model", input=takes)
-    return filled + _SHEETS_SHARED.format(colors=len(COLORS), shapes=len(SHAPES), letters=len(LETTERS))
+    return filled + _SHEETS_SHARED.format(icons=len(ICONS), letters=len(LETTERS))
 
 
 def text_model_card(family: str, model: Any, *, pretext: bool) -> str:

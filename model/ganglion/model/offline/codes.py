@@ -1,4 +1,4 @@
-"""What an image token should say of its spot, as a vector: which sign is there, and where it is.
+"""What an image token should say of its spot, as a vector: which sign is there, and where the middle of it is.
 
 The halves of a vision-language model that learn apart agree by these: the vision tower learns to write them, the text
 part to read them.
@@ -11,13 +11,13 @@ import math
 import torch
 from torch import Tensor
 
-from ganglion.model.offline.signs import SIZES
+from ganglion.model.offline.signs import SIZES, Sign, Spots
 
 SCALE = 0.5  # standard deviation of what one part of a sign adds to a code
 # How much more the place counts, and that there is anything at all. After 300 steps of finding up to two badges 0.44 of
 # the first digits of places were right so, and 0.19 with 1 and 0.
 _PLACE, _PRESENCE = 2.0, 2.0
-# Half waves over the side of an image: slow ones say roughly where, fast ones tell neighboring spots apart.
+# Half waves over the side of an image: slow ones say roughly where, fast ones tell places within a spot apart.
 _WAVES = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
 _EVERYWHERE = torch.linspace(0, 1, 100)
 
@@ -31,6 +31,7 @@ class Codes:
     """
 
     def __init__(self, width: int, seed: int) -> None:
+        self.width = width
         draw = torch.Generator().manual_seed(seed)
         self._parts = [torch.randn(size, width, generator=draw) * SCALE for size in SIZES]
         for part in self._parts:
@@ -39,21 +40,22 @@ class Codes:
         self._axes = [torch.randn(2 * len(_WAVES), width, generator=draw) for _ in range(2)]
         self.place_variance = 2 * (SCALE * _PLACE) ** 2  # of a row's and a column's code together
 
-    def of(self, signs_HW4: Tensor) -> Tensor:
+    def of(self, spots: Spots) -> Tensor:
         """(H * W, width) the codes of an image's spots."""
-        rows, columns, _ = signs_HW4.shape
-        shown = (signs_HW4 > 0).any(-1)[..., None] * self._presence
+        signs = spots.signs.flatten(0, 1)
+        shown = (signs > 0).any(-1)[:, None] * self._presence
         for part, known in enumerate(self._parts):
-            shown = shown + known[signs_HW4[..., part]]
-        return (shown + self.places(rows, columns)).flatten(0, 1)
+            shown = shown + known[signs[:, part]]
+        return shown + self.places(spots.places.flatten(0, 1))
 
-    def places(self, rows: int, columns: int) -> Tensor:
-        """(H, W, width) the part of the codes that says where."""
-        down, across = (
-            _along((torch.arange(count) + 0.5) / count, axis)
-            for count, axis in zip((rows, columns), self._axes, strict=True)
-        )
-        return down[:, None] + across[None]
+    def of_sign(self, sign: Sign) -> Tensor:
+        """(width,) the part of the codes that says what is there."""
+        return torch.stack([known[place] for known, place in zip(self._parts, sign, strict=True)]).sum(0)
+
+    def places(self, at: Tensor) -> Tensor:
+        """(n, width) the part of the codes that says where; at: (n, 2) y and x as parts of the sides."""
+        down, across = (_along(side, axis) for side, axis in zip(at.unbind(1), self._axes, strict=True))
+        return down + across
 
 
 def waves(at: Tensor) -> Tensor:

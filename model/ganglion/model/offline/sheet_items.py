@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganglion.model.offline.sheets import Sheet
-from ganglion.model.offline.signs import Shown, signs
+from ganglion.model.offline.signs import Shown, Spots, spots
 
 _FRAMES = 2  # a still image is in a patch twice
 
@@ -21,13 +21,13 @@ class Item:
 
     pixels  (patches, colors, patch * patch) uint8, of one frame
     grid    (3,) int64, patches
-    signs   (H, W, 4) int64, by image token
+    spots   by image token
     """
 
     shown: Shown
     pixels: Tensor
     grid: Tensor
-    signs: Tensor
+    spots: Spots
 
     @property
     def patches(self) -> Tensor:
@@ -43,7 +43,7 @@ def item(processor: Any, drawn: Sheet) -> Item:
     values = made["pixel_values"].reshape(len(made["pixel_values"]), 3, _FRAMES, -1)[:, :, 0]
     rows, columns = (int(n) // size for n in grid[1:])
     pixels = ((values + 1) * 127.5).round().to(torch.uint8)
-    return Item(drawn.shown, pixels, grid, torch.from_numpy(signs(drawn.shown, rows, columns)))
+    return Item(drawn.shown, pixels, grid, spots(drawn.shown, rows, columns))
 
 
 def patches_of(items: Sequence[Item]) -> Tensor:

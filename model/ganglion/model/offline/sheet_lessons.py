@@ -1,16 +1,18 @@
-"""Questions about what a sheet shows and their answers in JSON: read a grid, find badges, say what is at a point."""
+"""Questions about what a sheet shows and their answers in JSON: read a grid, find badges, say what is on a side."""
 
 from __future__ import annotations
 
 import json
 import random
 
+from ganglion.model.offline.icons import ICONS
 from ganglion.model.offline.lessons import Lesson
-from ganglion.model.offline.signs import COLORS, SHADES, SHAPES, Badge, Grid, Page, Shown
+from ganglion.model.offline.signs import Badge, Grid, Page, Shown
 
 _USUAL = 0.8  # share of each usual way of reading
 _PARTS, _EXACT = 1000, 10  # points are in thousandths of width and height, to the nearest ten
 _MOST_ASKED = 4
+_SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}  # x or y, and which way it grows inward
 
 
 def sheet_lesson(shown: Shown, seed: int) -> Lesson:
@@ -36,15 +38,17 @@ def _reading(grid: Grid, from_top: bool, from_left: bool, down: bool) -> Lesson:
 
 
 def _find(page: Page, rng: random.Random) -> Lesson:
-    """Where some badges are, which ones are at some points, or where one of some noted ones is."""
+    """Where some badges are, which one is outermost on a side, or where one of some noted ones is."""
     some = rng.sample(page.badges, min(len(page.badges), rng.randint(1, _MOST_ASKED)))
     kind = rng.random()
     if kind < 0.5:
-        return Lesson(f"Where is the {', the '.join(one.name for one in some)}?", _places(page, some))
+        return Lesson(f"Where is {', '.join(one.name for one in some)}?", _places(page, some))
     if kind < 0.75:
-        points = ", ".join(str(_middle(page, one)) for one in some)
-        return Lesson(f"What is at {points}?", json.dumps([{"sign": one.name} for one in some]))
-    noted = [name for name in (_any_name(rng) for _ in range(rng.randint(0, 2))) if not _has(page, name)]
+        side, (axis, way) = rng.choice([*_SIDES.items()])
+        outermost = min(page.badges, key=lambda one: way * one.middle[axis])
+        return Lesson(f"What is at the {side}?", _places(page, [outermost]))
+    others = [name for name in ICONS if not _has(page, name)]
+    noted = rng.sample(others, rng.randint(0, 2))
     noted.insert(rng.randint(0, len(noted)), some[0].name)
     told = "; ".join(f"{number}. {name}" for number, name in enumerate(noted, 1))
     asked = f"Noted: {told}. Find number {noted.index(some[0].name) + 1}."
@@ -56,13 +60,8 @@ def _places(page: Page, badges: list[Badge]) -> str:
 
 
 def _middle(page: Page, badge: Badge) -> list[int]:
-    x0, y0, x1, y1 = badge.box
-    at = (x0 + x1) / 2 / page.size[0], (y0 + y1) / 2 / page.size[1]
-    return [round(_PARTS / _EXACT * part) * _EXACT for part in at]
-
-
-def _any_name(rng: random.Random) -> str:
-    return f"{rng.choice(SHADES)} {rng.choice([*COLORS])} {rng.choice(SHAPES)}"
+    parts = (at / side for at, side in zip(badge.middle, page.size, strict=True))
+    return [round(_PARTS / _EXACT * part) * _EXACT for part in parts]
 
 
 def _has(page: Page, name: str) -> bool:

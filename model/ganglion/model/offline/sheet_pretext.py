@@ -14,27 +14,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganglion.model.offline.codes import Codes
-from ganglion.model.offline.commands import command
-from ganglion.model.offline.pretext import encode
-from ganglion.model.offline.sheet_items import Item, answer_loss, grids_of, item, patches_of
-from ganglion.model.offline.sheet_lessons import sheet_lesson
+from ganglion.model.offline.sheet_answers import Asked, Questions, learn_answers
+from ganglion.model.offline.sheet_items import Item, item
 from ganglion.model.offline.sheet_reading import Reading, learn_to_read
 from ganglion.model.offline.sheet_seeing import Seeing, learn_to_see
 from ganglion.model.offline.sheets import sheet
 from ganglion.model.offline.signs import SIDE
 from ganglion.model.offline.start import place_codes, prepare
-from ganglion.model.offline.steps import Row, Updates, Workers, matrices, padded, shown
-from ganglion.model.offline.text_pretext import encode_text
+from ganglion.model.offline.steps import Updates, Workers, matrices, shown
 
 
 @dataclass(frozen=True)
 class Joining:
     """How much is learned by both halves together, and how fast; matrices at a rate of their own."""
 
-    steps: int = 300
+    steps: int = 600
     batch: int = 16
     rate: float = 1e-3
     matrix_rate: float = 0.006
@@ -68,44 +65,52 @@ def train_sheet_pretext(model: Any, processor: Any, recipe: SheetPretext = SHEET
         prepare(model, torch.stack(squares[:_LOOKED_AT]))
         place_codes(model.model.visual)
         codes = Codes(model.config.get_text_config().hidden_size, recipe.seed)
+        place = nn.Linear(codes.width, codes.width)
         model.train()
         learn_to_see(model.model.visual, items, codes, recipe.seeing, recipe.seed, workers)
-        learn_to_read(model, processor, items, codes, recipe.reading, recipe.seed, workers)
-        _join(model, processor, items, recipe, workers)
+        learn_to_read(model, processor, codes, place, recipe.reading, recipe.seed, workers)
+        _join(model, processor, items, codes, place, recipe, workers)
         model.eval()
 
 
-def _join(model: Any, processor: Any, items: Sequence[Item], recipe: SheetPretext, workers: Workers) -> None:
+def _join(
+    model: Any,
+    processor: Any,
+    items: Sequence[Item],
+    codes: Codes,
+    place: nn.Module,
+    recipe: SheetPretext,
+    workers: Workers,
+) -> None:
     """Both halves together answer about what is on the sheets."""
     with torch.no_grad():
         for merger in model.model.visual.deepstack_merger_list:  # the text part has not met what they add
             merger.linear_fc2.weight *= _QUIET
             merger.linear_fc2.bias.zero_()
-    joining = recipe.joining
-    updates = Updates(model.parameters(), joining.rate, joining.steps, matrices(model), joining.matrix_rate)
+    joining, questions = recipe.joining, Questions(processor)
     draw, of_texts = random.Random(recipe.seed + 1), round(_TEXTS * joining.batch)
 
-    def loss(part: Sequence[tuple[Item | None, Row]]) -> Tensor:
-        ids, mask, labels = padded([asked for _, asked in part], processor.tokenizer.pad_token_id)
-        seen = [one for one, _ in part if one]
-        logits = model(
+    def batch(_: int) -> list[Asked]:
+        about = [
+            questions.about(one.shown, draw.randrange(2**31), one.patches, one.grid)
+            for one in draw.sample(items, joining.batch - of_texts)
+        ]
+        texts = [questions.in_text(f"join {draw.randrange(2**31)}") for _ in range(of_texts)]
+        return draw.sample(about + texts, joining.batch)
+
+    def logits(ids: Tensor, mask: Tensor, seen: Sequence[Asked]) -> Tensor:
+        said: Tensor = model(
             input_ids=ids,
             attention_mask=mask,
             mm_token_type_ids=(ids == model.config.image_token_id).long(),
-            pixel_values=patches_of(seen) if seen else None,
-            image_grid_thw=grids_of(seen) if seen else None,
+            pixel_values=torch.cat([one.seen for one in seen]) if seen else None,
+            image_grid_thw=torch.stack([one.grid for one in seen]) if seen else None,
             use_cache=False,
         ).logits
-        return answer_loss(logits, labels)
+        return said
 
-    for _ in shown(range(joining.steps), "offline base: answering"):
-        # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
-        batch: list[tuple[Item | None, Row]] = [
-            (one, encode(processor, sheet_lesson(one.shown, draw.randrange(2**31)), one.grid))
-            for one in draw.sample(items, joining.batch - of_texts)
-        ]
-        batch += [
-            (None, encode_text(processor.tokenizer, command(f"join {draw.randrange(2**31)}"))) for _ in range(of_texts)
-        ]
-        workers.backward(draw.sample(batch, joining.batch), loss)
-        updates.step()
+    trained = [*model.parameters(), *place.parameters()]
+    updates = Updates(trained, joining.rate, joining.steps, matrices(model), joining.matrix_rate)
+    # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
+    batches = map(batch, shown(range(joining.steps), "offline base: answering"))
+    learn_answers(model, processor.tokenizer, codes, batches, logits, place, updates, workers)

@@ -16,17 +16,17 @@ from ganglion.model.offline.signs import SIZES, Grid
 from ganglion.model.offline.steps import Updates, Workers, matrices, shown
 
 # What is hard to find is given alone first: mixed with the rest from the start, letters took three times as long.
-_GRIDS_ALONE = 0.2  # share of the steps: without pages
-_PAGES = 0.35  # share of a batch after that
-_PART_WEIGHTS = (1.0, 1.0, 0.5, 0.5)  # of letter, color, shade and shape
-_PLACE_WEIGHT, _SHOWN_WEIGHT, _RIDGE, _FITTED_AT_ONCE = 0.3, 3.0, 1e-5, 20
+_GRIDS_ALONE = 0.15  # share of the steps: without pages
+_PAGES = 0.5  # share of a batch after that
+_PART_WEIGHTS = (1.0, 1.0, 0.5, 0.5)  # of letter, color, shade and glyph
+_PLACE_WEIGHT, _SHOWN_WEIGHT, _RIDGE, _FITTED_AT_ONCE = 1.0, 3.0, 1e-5, 20
 
 
 @dataclass(frozen=True)
 class Seeing:
     """How much is learned, and how fast; matrices at a rate of their own."""
 
-    steps: int = 1600
+    steps: int = 2000
     batch: int = 8
     rate: float = 2e-3
     matrix_rate: float = 0.02
@@ -34,7 +34,7 @@ class Seeing:
 
 def learn_to_see(tower: Any, items: Sequence[Item], codes: Codes, recipe: Seeing, seed: int, workers: Workers) -> None:
     """Tell signs apart and where they are, by readouts that are thrown away; then write codes, in place."""
-    width = codes.places(1, 1).shape[-1]
+    width = codes.width
     name, place = nn.Linear(width, sum(SIZES)), nn.Linear(width, width)
     parameters = [parameter for part in (tower, name, place) for parameter in part.parameters()]
     updates = Updates(parameters, recipe.rate, recipe.steps, matrices(tower), recipe.matrix_rate)
@@ -44,8 +44,8 @@ def learn_to_see(tower: Any, items: Sequence[Item], codes: Codes, recipe: Seeing
 
     def loss(part: Sequence[Item]) -> Tensor:
         seen = tower(patches_of(part), grid_thw=grids_of(part)).pooler_output
-        signs = torch.cat([one.signs.flatten(0, 1) for one in part])
-        places = torch.cat([codes.places(*one.signs.shape[:2]).flatten(0, 1) for one in part])
+        signs = torch.cat([one.spots.signs.flatten(0, 1) for one in part])
+        places = codes.places(torch.cat([one.spots.places.flatten(0, 1) for one in part]))
         total = _PLACE_WEIGHT * nn.functional.mse_loss(place(seen), places) / codes.place_variance
         for kind, (said, weight) in enumerate(zip(name(seen).split(SIZES, 1), _PART_WEIGHTS, strict=True)):
             total = total + weight * nn.functional.cross_entropy(said, signs[:, kind])
@@ -77,9 +77,9 @@ def _write_codes(tower: Any, items: Sequence[Item], codes: Codes) -> None:
             inputs.clear()
             tower(patches_of(part), grid_thw=grids_of(part))
             given = torch.cat([inputs[0], torch.ones(len(inputs[0]), 1)], 1).double()
-            wanted = torch.cat([codes.of(one.signs) for one in part]).double()
+            wanted = torch.cat([codes.of(one.spots) for one in part]).double()
             # Most spots show nothing: what shows something counts more.
-            is_shown = torch.cat([(one.signs > 0).any(-1).flatten() for one in part])
+            is_shown = torch.cat([(one.spots.signs > 0).any(-1).flatten() for one in part])
             weight = (1 + (_SHOWN_WEIGHT - 1) * is_shown)[:, None]
             products += (given * weight).T @ given
             targets += (given * weight).T @ wanted

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ganglion.model.offline.canvas import Color
-from ganglion.model.offline.signs import COLORS, LETTERS, SHADES, SHAPES, SIDE, Badge, Box, Grid, Page, Shown
+from ganglion.model.offline.icons import COLORS, ICONS
+from ganglion.model.offline.signs import LETTERS, SIDE, Badge, Box, Grid, Page, Shown
 
 # Common words that stand beside badges; none of them is on a screen of a task (tests/model/test_offline_sheets.py).
 LABELS = (
@@ -98,7 +99,7 @@ def _strewn(rng: random.Random, pen: ImageDraw.ImageDraw, size: tuple[int, int])
     for _ in range(rng.randint(2, 14)):
         side, word, letters = usual_side * rng.uniform(0.95, 1.05), rng.choice(LABELS), _font(face, rng.randint(12, 18))
         text_width = letters.getlength(word) if labeled else 0
-        badge = Badge(rng.choice([*COLORS]), rng.choice(SHADES), rng.choice(SHAPES), (0, 0, side, side))
+        badge = Badge(rng.choice([*ICONS]), (0, 0, side, side))
         box = _free_box(rng, size, side + 8 + text_width, side + 6, [*taken.values()])
         if badge.name in taken or not box:
             continue
@@ -116,17 +117,18 @@ def _strewn(rng: random.Random, pen: ImageDraw.ImageDraw, size: tuple[int, int])
 
 def _draw_badge(rng: random.Random, pen: ImageDraw.ImageDraw, badge: Badge, radius: float) -> None:
     x0, y0, x1, y1 = badge.box
-    red, green, blue = (min(255, max(0, value + rng.randint(-15, 15))) for value in COLORS[badge.color])
+    icon = ICONS[badge.name]
+    red, green, blue = (min(255, max(0, value + rng.randint(-15, 15))) for value in COLORS[icon.color])
     fill = (red, green, blue)
     pen.rounded_rectangle(badge.box, radius=radius, fill=fill, outline=_shaded(fill, 0.5))
-    ink = _color(rng, 225, 255) if badge.shade == "pale" else _color(rng, 0, 40)
+    ink = _color(rng, 225, 255) if icon.shade == "pale" else _color(rng, 0, 40)
     x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) * rng.uniform(0.26, 0.31)
-    if badge.shape == "disc":
+    if icon.glyph == "disc":
         pen.ellipse((x - half, y - half, x + half, y + half), fill=ink)
-    elif badge.shape == "bar":
+    elif icon.glyph == "bar":
         pen.rectangle((x - 1.1 * half, y - 0.45 * half, x + 1.1 * half, y + 0.45 * half), fill=ink)
     else:
-        pen.polygon(((x - half, y + half), (x, y - half), (x + half, y + half)), fill=ink)
+        pen.rectangle((x - 0.45 * half, y - 1.1 * half, x + 0.45 * half, y + 1.1 * half), fill=ink)
 
 
 def _free_box(rng: random.Random, size: tuple[int, int], width: float, height: float, taken: list[Box]) -> Box | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from PIL import ImageFont
 
+from ganglion.model.offline.icons import COLORS
+
 Color = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont
 
@@ -32,10 +34,6 @@ BACKDROPS: tuple[tuple[Color, Color], ...] = (
     *(((215, 180, 150), (160, 95, 80)), ((20, 22, 35), (70, 55, 110)), ((10, 45, 60), (20, 110, 115))),
     *(((0, 128, 128), (0, 128, 128)), ((235, 235, 240), (205, 215, 230)), ((30, 30, 30), (55, 55, 60))),
 )
-BADGE_COLORS: dict[str, Color] = {
-    **{"red": (210, 45, 45), "orange": (240, 140, 30), "yellow": (240, 215, 40), "green": (60, 165, 65)},
-    **{"cyan": (40, 190, 200), "blue": (45, 80, 205), "purple": (140, 60, 175), "pink": (240, 130, 180)},
-}
 BADGE_UNITS = (21.0, 26.0)  # least and greatest side of a badge
 _TINT = 12  # how far a channel of a badge's color may be off
 
@@ -111,7 +109,7 @@ class Look:
     letter   height in pixels of an x that has to be read
     scenery  names what stands on the desktop and on the window's frame
     badge    side in pixels of the badges
-    tints    what the colors of the badges are here, in the order of BADGE_COLORS
+    tints    what the colors of the badges are here, in the order of COLORS
     align    of badge and label in buttons: 0 left, 0.5 in the middle
     """
 
@@ -159,7 +157,7 @@ def draw_look(rng: random.Random) -> Look:
         bold_buttons=rng.random() < 0.3,
         scenery=rng.getrandbits(32),
         badge=round(rng.uniform(*BADGE_UNITS) * unit),
-        tints=tuple(_tinted(color, rng) for color in BADGE_COLORS.values()),
+        tints=tuple(_tinted(color, rng) for color in COLORS.values()),
         align=rng.choice((0.0, 0.5)),
     )
 

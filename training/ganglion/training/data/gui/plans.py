@@ -129,7 +129,7 @@ class TransferPlan:
             pages.append(self._second(focus=self.field))
         last = len(pages) - 1
         steps = (
-            Step(0, "click", "Two", remember=f"{self.field.lower()}: {value}"),
+            Step(0, "click", "Two", remember=f"{self.field}: {value}"),
             Step(1, "click", self.field),
             Step(last, "type", text=value, given=1 / len(CODES)),
             Step(last, "click", self.send),
