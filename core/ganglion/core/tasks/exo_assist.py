@@ -6,7 +6,6 @@ image_path?}, ...]}`, in which each turn starts from what the turns before it le
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from ganglion.core.tasks.exo_rules import (
     prompt,
 )
 from ganglion.core.tasks.registry import register_task
-from ganglion.core.tasks.task import Example, RowError, Task, Turn
+from ganglion.core.tasks.task import Example, RowError, Task, Turn, is_number
 
 __all__ = [
     "ASSISTANCE_LIMITS",
@@ -118,7 +117,7 @@ def _read_feedback(value: Any, column: str) -> str:
 
 def _read_previous(value: Any) -> float:
     low, high = ASSISTANCE_LIMITS
-    if not _is_number(value) or not low <= value <= high:
+    if not is_number(value) or not low <= value <= high:
         raise RowError("previous_assistance", f"is {value!r}", f"give a number from {low} to {high} (percent)")
     number: float = value
     return number
@@ -133,7 +132,7 @@ def _read_expected(expected: Any, prefix: str = "") -> str:
         column, value = f"{prefix}.{key}", expected[key]
         if "enum" in rule and (value not in rule["enum"] or isinstance(value, bool)):
             raise RowError(column, f"is {value!r}", f"use one of {rule['enum']}")
-        if rule["type"] == "integer" and not (_is_number(value) and value == int(value)):
+        if rule["type"] == "integer" and not (is_number(value) and value == int(value)):
             raise RowError(column, f"is {value!r}", "give a whole number (percent points)")
         if "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
             raise RowError(column, f"is {value!r}", f"give {rule['minimum']} to {rule['maximum']} (percent points)")
@@ -150,12 +149,6 @@ def _check_keys(row: Mapping[str, Any], keys: Sequence[str], prefix: str, option
     for key in keys:
         if key not in row:
             raise RowError(prefix + key, "is missing", "add it")
-
-
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
 
 
 def metrics(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganglion.core.images import upright_size
 from ganglion.core.tasks.gui_schema import PARTS
-from ganglion.core.tasks.task import RowError
+from ganglion.core.tasks.task import RowError, is_number
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _ROUND = 10  # thousandths that answers are rounded to where the box is wide: fewer digits to learn
@@ -136,7 +136,7 @@ def read_grounding(value: Any, size: tuple[int, int]) -> Screen:
         return Screen(size)
     (name, numbers), column = next(iter(given.items())), f"grounding.{next(iter(given))}"
     count = 4 if name == "box" else 2
-    if not isinstance(numbers, list | tuple) or len(numbers) != count or not all(map(_is_number, numbers)):
+    if not isinstance(numbers, list | tuple) or len(numbers) != count or not all(map(is_number, numbers)):
         raise RowError(column, f"is {numbers!r:.60}", f"give {count} numbers (pixels)")
     width, height = size
     if name == "point":
@@ -166,12 +166,6 @@ def _given(value: Any) -> dict[str, Any]:
     if len(given) > 1:
         raise RowError("grounding", "has both box and point", "give one of them")
     return given
-
-
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
 
 
 def _nearest(place: float, side: int) -> int:

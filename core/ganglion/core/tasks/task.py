@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ class RowError(Exception):
     def __init__(self, column: str, what: str, remedy: str) -> None:
         self.column = column
         super().__init__(f"column {column!r}: {what}; {remedy}" if column else f"{what}; {remedy}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a row's value is a finite number, however large; a truth value is none."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 @dataclass(frozen=True)
