@@ -167,23 +167,24 @@ def test_grids_that_are_not_drawn_have_a_spot_to_a_cell_and_grow():
         assert max(len(grid.cells) for grid in grids) == longest
 
 
-def test_what_a_question_names_is_told_with_its_place():
-    processor = load_processor(offline_base(FINE, pretext=False))
-    questions, draw, kinds = Questions(processor), random.Random(3), set()
+def test_what_is_named_or_to_be_named_next_is_told_by_its_code():
+    processor, codes = load_processor(offline_base(FINE, pretext=False)), Codes(128, 0)
+    questions, draw, where = Questions(processor, codes), random.Random(3), set()
     for seed in range(60):
         page = spread_page(draw)
         asked = questions.about(page, seed, torch.zeros(4, 8), torch.tensor([1, 4, 4]))
-        ids, middles = asked.row[0] + asked.row[1], {badge.name: badge.middle for badge in page.badges}
-        told = {}
-        for at, y, x in asked.named.tolist():
-            name = processor.tokenizer.decode([ids[int(at)]]).strip()
-            assert (x * page.size[0], y * page.size[1]) == pytest.approx(middles[name])
-            told[int(at)] = name
-        words = set(re.findall(r"\w+", processor.tokenizer.decode(ids)))
-        assert set(told.values()) == words & set(middles)
-        kinds.add(bool(set(told) & set(range(len(asked.row[0])))))
-    assert kinds == {True, False}, "in questions and in answers"
-    assert not len(questions.in_text("3").named)
+        (prompt, answer), badges = asked.row, {badge.name: badge for badge in page.badges}
+        words = [processor.tokenizer.decode([token]).strip() for token in prompt + answer]
+        named = [(at, name) for at, name in enumerate(words) if name in badges]
+        named += [(at - 1, name) for at, name in named if at >= len(prompt)]
+        assert asked.at.tolist() == [at for at, _ in named]
+        for code, (_, name) in zip(asked.known, named, strict=True):
+            x, y = badges[name].middle
+            at = torch.tensor([[y / page.size[1], x / page.size[0]]])
+            assert torch.allclose(code, codes.at(torch.tensor([badges[name].sign]), at)[0], atol=1e-5)
+        where |= {at < len(prompt) for at, _ in named}
+    assert where == {True, False}, "in questions and in answers"
+    assert not len(questions.in_text("3").at)
 
 
 def blank(rows: int, columns: int) -> Spots:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ganglion.model.offline.signs import SIZES, Sign, Spots
+from ganglion.model.offline.signs import SIZES, Spots
 
 SCALE = 0.5  # standard deviation of what one part of a sign adds to a code
 # How much more the place counts, and that there is anything at all. After 300 steps of finding up to two badges 0.44 of
@@ -42,15 +42,16 @@ class Codes:
 
     def of(self, spots: Spots) -> Tensor:
         """(H * W, width) the codes of an image's spots."""
-        signs = spots.signs.flatten(0, 1)
-        shown = (signs > 0).any(-1)[:, None] * self._presence
-        for part, known in enumerate(self._parts):
-            shown = shown + known[signs[:, part]]
-        return shown + self.places(spots.places.flatten(0, 1))
+        return self.at(spots.signs.flatten(0, 1), spots.places.flatten(0, 1))
 
-    def of_sign(self, sign: Sign) -> Tensor:
-        """(width,) the part of the codes that says what is there."""
-        return torch.stack([known[place] for known, place in zip(self._parts, sign, strict=True)]).sum(0)
+    def at(self, signs: Tensor, places: Tensor) -> Tensor:
+        """(n, width) the codes of signs (n, 4) at places (n, 2), y and x as parts of the sides."""
+        something = (signs > 0).any(-1)[:, None] * self._presence
+        return self.of_signs(signs) + something + self.places(places)
+
+    def of_signs(self, signs: Tensor) -> Tensor:
+        """(n, width) the part of the codes that tells signs apart."""
+        return torch.stack([known[signs[:, part]] for part, known in enumerate(self._parts)]).sum(0)
 
     def places(self, at: Tensor) -> Tensor:
         """(n, width) the part of the codes that says where; at: (n, 2) y and x as parts of the sides."""

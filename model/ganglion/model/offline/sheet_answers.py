@@ -1,8 +1,9 @@
 """Questions about sheets as a model gets them, and what it learns of each: the answer, and where what it names stands.
 
-The second is told halfway through the text part, at every token that names an icon of the page, by a readout that is
-thrown away. Looking up by name is found in some hundred steps so, among many icons from the start; from the answers
-alone it was not found in a thousand.
+The second is told halfway through the text part by a readout that is thrown away: at every token that names an icon of
+the page, and at the one before a name in an answer, what and where this icon is. From codes, among up to 12 icons from
+the start, 0.90 of the first digits of places are right after 600 steps so, and 0.88 of the names; from the answers alone
+0.35 and, told at names only, 0.61.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ganglion.model.offline.text_pretext import encode_text
 
 _HALFWAY = 1  # the layer of the text part that is asked where things are
 _OWN = 0.5  # share of what an icon's name began with beside what the icon says
-_NOWHERE, _NOTHING = torch.zeros(0, 3), torch.zeros(0)
+_NOWHERE, _NOTHING = torch.zeros(0, dtype=torch.long), torch.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class Asked:
     row    their tokens
     seen   what it is about: codes (H * W, width) or patches (patches, values); nothing if it is text alone
     grid   (3,) of patches
-    named  (n, 3) tokens that name an icon of the page: position in the row, and y and x of the icon, parts of the sides
+    at     (n,) int64 positions in the row at which an icon of the page is known
+    known  (n, width) codes of these icons: what and where they are
     """
 
     row: Row
     seen: Tensor = _NOTHING
     grid: Tensor = _NOTHING
-    named: Tensor = _NOWHERE
+    at: Tensor = _NOWHERE
+    known: Tensor = _NOTHING
 
 
 Logits = Callable[[Tensor, Tensor, Sequence[Asked]], Tensor]
@@ -53,26 +56,30 @@ Logits = Callable[[Tensor, Tensor, Sequence[Asked]], Tensor]
 class Questions:
     """Lessons as rows of tokens for a processor."""
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
+    def __init__(self, processor: Any, codes: Codes) -> None:
+        self._processor, self._codes = processor, codes
         self._names = {token: name for name in ICONS for token in tokens_of(name, processor.tokenizer)}
 
     def about(self, shown: Shown, seed: int, seen: Tensor, grid: Tensor) -> Asked:
         """Something about a sheet; see `Asked`."""
         row = encode(self._processor, sheet_lesson(shown, seed), grid)
-        return Asked(row, seen, grid, self._named(row, shown))
+        return Asked(row, seen, grid, *self._known(row, shown))
 
     def in_text(self, seed: str) -> Asked:
         """A command in made-up words."""
         return Asked(encode_text(self._processor.tokenizer, command(seed)))
 
-    def _named(self, row: Row, shown: Shown) -> Tensor:
+    def _known(self, row: Row, shown: Shown) -> tuple[Tensor, Tensor]:
         if isinstance(shown, Grid):
-            return _NOWHERE
-        width, height = shown.size
-        places = {badge.name: (badge.middle[1] / height, badge.middle[0] / width) for badge in shown.badges}
-        named = ((at, self._names.get(token, "")) for at, token in enumerate(row[0] + row[1]))
-        return torch.tensor([(at, *places[name]) for at, name in named if name in places]).view(-1, 3)
+            return _NOWHERE, _NOTHING
+        (prompt, answer), (width, height) = row, shown.size
+        badges = {badge.name: badge for badge in shown.badges}
+        named = [(at, self._names.get(token, "")) for at, token in enumerate(prompt + answer)]
+        named += [(at - 1, name) for at, name in named if at >= len(prompt)]
+        found = [(at, badges[name]) for at, name in named if name in badges]
+        places = torch.tensor([(one.middle[1] / height, one.middle[0] / width) for _, one in found]).view(-1, 2)
+        signs = torch.tensor([one.sign for _, one in found]).view(-1, 4)
+        return torch.tensor([at for at, _ in found], dtype=torch.long), self._codes.at(signs, places)
 
 
 @torch.no_grad()
@@ -80,7 +87,7 @@ def name_icons(embeddings: Tensor, tokenizer: Any, codes: Codes) -> None:
     """Let the embedding of an icon's name resemble what a spot that shows it says, in place."""
     usual = embeddings.std()
     for name in ICONS:
-        said = codes.of_sign(icon_sign(name))
+        said = codes.of_signs(torch.tensor([icon_sign(name)]))[0]
         for token in tokens_of(name, tokenizer):
             mixed = said / said.std() + _OWN * embeddings[token] / embeddings[token].std()
             embeddings[token] = mixed / mixed.std() * usual
@@ -95,14 +102,13 @@ def tokens_of(name: str, tokenizer: Any) -> list[int]:
 def learn_answers(
     model: Any,
     tokenizer: Any,
-    codes: Codes,
     batches: Iterable[Sequence[Asked]],
     logits: Logits,
-    place: nn.Module,
+    readout: nn.Module,
     updates: Updates,
     workers: Workers,
 ) -> None:
-    """Train on the batches, in place. place: the readout, among what is updated."""
+    """Train on the batches, in place. readout: (n, width) -> (n, width), among what is updated."""
     halfway = threading.local()  # each of the workers keeps its own
     layer = model.model.language_model.layers[_HALFWAY]
     hook = layer.register_forward_hook(lambda _layer, _given, states: setattr(halfway, "states", states))
@@ -110,11 +116,11 @@ def learn_answers(
     def loss(part: Sequence[Asked]) -> Tensor:
         ids, mask, labels = padded([one.row for one in part], tokenizer.pad_token_id)
         total = answer_loss(logits(ids, mask, [one for one in part if len(one.seen)]), labels)
-        if not any(len(one.named) for one in part):
+        if not any(len(one.at) for one in part):
             return total
-        known = place(torch.cat([halfway.states[k, one.named[:, 0].long()] for k, one in enumerate(part)]))
-        places = codes.places(torch.cat([one.named[:, 1:] for one in part]))
-        return total + nn.functional.mse_loss(known, places) / codes.place_variance
+        told = readout(torch.cat([halfway.states[k, one.at] for k, one in enumerate(part)]))
+        known = torch.cat([one.known for one in part if len(one.at)])
+        return total + nn.functional.mse_loss(told, known) / known.var()
 
     try:
         for batch in batches:

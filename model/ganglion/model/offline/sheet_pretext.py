@@ -65,11 +65,11 @@ def train_sheet_pretext(model: Any, processor: Any, recipe: SheetPretext = SHEET
         prepare(model, torch.stack(squares[:_LOOKED_AT]))
         place_codes(model.model.visual)
         codes = Codes(model.config.get_text_config().hidden_size, recipe.seed)
-        place = nn.Linear(codes.width, codes.width)
+        readout = nn.Linear(codes.width, codes.width)
         model.train()
         learn_to_see(model.model.visual, items, codes, recipe.seeing, recipe.seed, workers)
-        learn_to_read(model, processor, codes, place, recipe.reading, recipe.seed, workers)
-        _join(model, processor, items, codes, place, recipe, workers)
+        learn_to_read(model, processor, codes, readout, recipe.reading, recipe.seed, workers)
+        _join(model, processor, items, codes, readout, recipe, workers)
         model.eval()
 
 
@@ -78,7 +78,7 @@ def _join(
     processor: Any,
     items: Sequence[Item],
     codes: Codes,
-    place: nn.Module,
+    readout: nn.Module,
     recipe: SheetPretext,
     workers: Workers,
 ) -> None:
@@ -87,7 +87,7 @@ def _join(
         for merger in model.model.visual.deepstack_merger_list:  # the text part has not met what they add
             merger.linear_fc2.weight *= _QUIET
             merger.linear_fc2.bias.zero_()
-    joining, questions = recipe.joining, Questions(processor)
+    joining, questions = recipe.joining, Questions(processor, codes)
     draw, of_texts = random.Random(recipe.seed + 1), round(_TEXTS * joining.batch)
 
     def batch(_: int) -> list[Asked]:
@@ -109,8 +109,8 @@ def _join(
         ).logits
         return said
 
-    trained = [*model.parameters(), *place.parameters()]
+    trained = [*model.parameters(), *readout.parameters()]
     updates = Updates(trained, joining.rate, joining.steps, matrices(model), joining.matrix_rate)
     # Tokenizing stays in one thread: the tokenizer is not to be shared by two.
     batches = map(batch, shown(range(joining.steps), "offline base: answering"))
-    learn_answers(model, processor.tokenizer, codes, batches, logits, place, updates, workers)
+    learn_answers(model, processor.tokenizer, batches, logits, readout, updates, workers)

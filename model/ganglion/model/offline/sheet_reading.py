@@ -30,7 +30,7 @@ _HALF = 10  # of their sides, pixels
 _MOST_BADGES, _LONGEST_SIDE = 12, 8
 # Shares of the training: grids have one row until the first, as many as there may be from the second on.
 _FEW, _FULL = 0.1, 0.75
-_TEXTS, _GRIDS = 0.2, 0.4  # shares of a batch; the rest are pages
+_TEXTS, _GRIDS = 0.4, 0.3  # shares of a batch; the rest are pages
 _NOISE = 0.2  # in the codes, times SCALE: no tower writes them exactly
 
 
@@ -39,18 +39,18 @@ class Reading:
     """How much is learned, and how fast; matrices at a rate of their own."""
 
     page_steps: int = 600
-    spread_steps: int = 1600
+    spread_steps: int = 2400
     batch: int = 16
     rate: float = 3e-3
     matrix_rate: float = 0.015
 
 
 def learn_to_read(
-    model: Any, processor: Any, codes: Codes, place: nn.Module, recipe: Reading, seed: int, workers: Workers
+    model: Any, processor: Any, codes: Codes, readout: nn.Module, recipe: Reading, seed: int, workers: Workers
 ) -> None:
-    """Let the text part of `model` answer from codes, in place. place: the readout of `learn_answers`."""
+    """Let the text part of `model` answer from codes, in place. readout: that of `learn_answers`."""
     name_icons(model.model.language_model.embed_tokens.weight, processor.tokenizer, codes)
-    questions = Questions(processor)
+    questions = Questions(processor, codes)
     draw, noise = random.Random(seed), torch.Generator().manual_seed(seed)
 
     def asked(about: Shown) -> Asked:
@@ -72,11 +72,11 @@ def learn_to_read(
     of_grids = round(_GRIDS * recipe.batch)
     of_pages = recipe.batch - of_grids - round(_TEXTS * recipe.batch)
     text, logits = model.model.language_model, functools.partial(_logits, model)
-    parameters = [*text.parameters(), *place.parameters()]
+    parameters = [*text.parameters(), *readout.parameters()]
     for make, steps, name in ((page, recipe.page_steps, "finding"), (spread, recipe.spread_steps, "reading")):
         batches = map(make, shown(range(steps), f"offline base: {name}"))
         updates = Updates(parameters, recipe.rate, steps, matrices(text), recipe.matrix_rate)
-        learn_answers(model, processor.tokenizer, codes, batches, logits, place, updates, workers)
+        learn_answers(model, processor.tokenizer, batches, logits, readout, updates, workers)
 
 
 def grown(share: float) -> float:
