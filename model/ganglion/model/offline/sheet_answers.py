@@ -1,9 +1,9 @@
 """Questions about sheets as a model gets them, and what it learns of each: the answer, and where what it names stands.
 
-The second is told halfway through the text part by a readout that is thrown away: what and where an icon of the page is,
-at every token that names it and at the one before its name in an answer. From codes, among up to 12 icons, 0.90 of the
-first digits of places and 0.88 of the names are right after 600 steps so; told at names only, 0.94 and 0.61; from the
-answers alone, with few icons at first, 0.35 of the first digits after 1,100 steps.
+The second is told halfway through the text part by a readout that is thrown away: what and where an icon of the page
+is, at every token that names it and at the one before its name in an answer. From codes, among up to 12 icons, 0.90 of
+the first digits of places and 0.88 of the names are right after 600 steps so; told at names only, 0.94 and 0.61; from
+the answers alone, with few icons at first, 0.35 of the first digits after 1,100 steps.
 """
 
 from __future__ import annotations
