@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 from ganglion.model.offline.icons import COLORS, ICONS
+from ganglion.training.data.gui.badges import draw_badge
 from ganglion.training.data.gui.data_set import screens_of
 from ganglion.training.data.gui.drawing import draw_screen
 from ganglion.training.data.gui.episodes import draw_plan
-from ganglion.training.data.gui.icons import draw_badge
 from ganglion.training.data.gui.ink import draw_icon
 from ganglion.training.data.gui.layout import Placed, Screen
 from ganglion.training.data.gui.looks import SIZES, Look, draw_look

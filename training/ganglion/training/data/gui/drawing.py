@@ -6,7 +6,7 @@ import random
 
 from PIL import Image, ImageDraw
 
-from ganglion.training.data.gui.icons import draw_badge
+from ganglion.training.data.gui.badges import draw_badge
 from ganglion.training.data.gui.ink import bevel, inside, mixed, write
 from ganglion.training.data.gui.layout import Placed, Screen, badge_room, is_bold, text_size
 from ganglion.training.data.gui.looks import BLACK, WHITE, Color, Font, Look
