@@ -1,0 +1,7 @@
+"""Demonstrations: multi-rate episodes on disk, and what a policy learns from them, cut by time as it is read.
+
+episode.py      Episode: streams of a recording, each at its own rate with its own timestamps
+storage.py      one episode as a folder of plain arrays, written whole or not at all, read through memory maps
+episode_set.py  EpisodeSet: a folder of episodes of one robot, and the split of its sessions
+cutting.py      the sensor window, state, action chunk and camera view of one moment
+"""
