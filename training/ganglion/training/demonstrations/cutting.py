@@ -72,7 +72,7 @@ def cut_window(stream: Stream | None, spec: SensorSpec, now_ns: int, absent: Col
         return SensorWindow(values, np.broadcast_to(groups, (spec.window_frames, len(groups))))
     samples, recorded = np.zeros((count, spec.channels), values.dtype), np.zeros(count, np.bool_)
     samples[places[places >= 0]], recorded[places[places >= 0]] = values[places >= 0], True
-    whole: Flags = recorded.reshape(-1, hop).all(axis=1)
+    whole: Flags = np.asarray(recorded.reshape(-1, hop).all(axis=1))
     return SensorWindow(samples, np.logical_and.outer(whole, groups))
 
 
