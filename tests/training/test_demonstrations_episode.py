@@ -239,7 +239,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
     try:
-        with pytest.raises(GanglionError, match="can't write: .*; free space"):
+        with pytest.raises(GanglionError, match=r"can't write: .*; free space"):
             write_episode(tmp_path / "room/000000", episode())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

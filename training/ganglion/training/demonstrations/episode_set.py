@@ -113,7 +113,7 @@ def describe_set(folder: Path, robot: RobotSpec, source: dict[str, Any] | None =
     Raises:
         InputError: a name of the robot's can be no file's.
     """
-    for name in (part.name for part in (*robot.cameras, *robot.sensors)):
+    for name in [camera.name for camera in robot.cameras] + [sensor.name for sensor in robot.sensors]:
         if "/" in name or "\0" in name:
             raise InputError(f"the name {name!r} can be no file's", where=f"robot {robot.name}", remedy="leave / out")
     write_json(folder / _SET, {"format_version": FORMAT_VERSION, "robot": to_dict(robot), "source": source or {}})
