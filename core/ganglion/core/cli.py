@@ -67,6 +67,12 @@ COMMANDS: dict[str, Command] = {
         "name each bad row of a data file",
         "train",
     ),
+    "cache": Command(
+        "ganglion.training.demonstrations.caching:CacheConfig",
+        "ganglion.training.demonstrations.caching:run",
+        "compute the VL features of demonstrations once, for training without images",
+        "train",
+    ),
     "train sft": Command(
         "ganglion.training.sft.config:SftConfig",
         "ganglion.training.sft.run:run",

@@ -21,8 +21,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with written_aside(path) as aside:
+        aside.touch()
+        mode = aside.stat().st_mode
         try:
             save_file(plain, aside, metadata={"format": "pt", **(metadata or {})})
+            aside.chmod(mode)  # safetensors lets nobody but the owner read it
         except SafetensorError as error:  # says what the system said
             raise GanglionError(
                 f"can't write: {error}", where=path, remedy="free space or choose another folder"

@@ -40,6 +40,7 @@ class Backbone(nn.Module):
         model = cut(load_vlm(path, dtype=self.dtype, device="cpu"), facts.vl_layer)
         self.model = model.requires_grad_(False).to(device if device is not None else preferred_device())
         self.autocast = False  # where what learns is of another precision than the rest
+        self.eval()
 
     @property
     def device(self) -> torch.device:

@@ -103,7 +103,7 @@ def _add_adapter(backbone: Backbone, options: FinetuneOptions) -> None:
         dropout=options.dropout,
         target_modules=options.target_modules,
         vision=options.vision,
-    ).eval()
+    ).train(backbone.training)
 
 
 def _unfreeze(backbone: Backbone, options: FinetuneOptions) -> None:

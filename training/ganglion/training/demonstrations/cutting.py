@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from ganglion.core.images import open_image
 from ganglion.core.specs import ActionSpec, RobotSpec, SensorSpec
 from ganglion.training.demonstrations.episode import Episode, Stamps, Stream
 
@@ -141,3 +143,22 @@ def view_at(views: Views, now_ns: int, age_ns: int) -> int:
     if index < 0 and len(views.stamps_ns) and views.stamps_ns[0] <= now_ns:
         return 0
     return index
+
+
+def view_images(episode: Episode, robot: RobotSpec, frames: npt.NDArray[np.int64], where: object) -> list[Image.Image]:
+    """What the cameras show in one view, in the robot's order; a camera without a frame is left out.
+
+    Args:
+        episode: it is of.
+        robot: whose cameras they are.
+        frames: (cameras,) of the view, see Views.
+        where: what to call the episode in an error.
+
+    Raises:
+        InputError: an image can't be decoded.
+    """
+    return [
+        open_image(episode.cameras[camera.name].encoded[frame], f"{where}, camera {camera.name}, frame {frame}")
+        for camera, frame in zip(robot.cameras, map(int, frames), strict=True)
+        if frame >= 0
+    ]

@@ -60,6 +60,10 @@ class EpisodeSet:
         """What identifies one episode's content."""
         return str(self._facts(name)["digest"])
 
+    def instruction(self, name: str) -> str:
+        """An episode's goal in words; the episode is not opened."""
+        return str(self._facts(name)["instruction"])
+
     def _facts(self, name: str) -> dict[str, Any]:
         return read_facts(self.folder / _EPISODES / name)
 
