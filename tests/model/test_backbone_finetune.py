@@ -240,7 +240,7 @@ def test_what_is_damaged_is_named(saved, tmp_path):
     ("about", "message"),
     [
         ("{", "can't be read"),
-        ("[]", "can't be read"),
+        ("[]", "holds list, not an object"),
         ('{"format_version": 2}', "has format version 2"),
         ('{"format_version": 1}', "is of another base_hash"),
     ],

@@ -68,7 +68,7 @@ COMMANDS: dict[str, Command] = {
         "train",
     ),
     "cache": Command(
-        "ganglion.training.demonstrations.caching:CacheConfig",
+        "ganglion.training.demonstrations.cache_config:CacheConfig",
         "ganglion.training.demonstrations.caching:run",
         "compute the VL features of demonstrations once, for training without images",
         "train",

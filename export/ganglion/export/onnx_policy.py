@@ -6,7 +6,6 @@ and backbone/ where the backbone learned, too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from ganglion.core.bundle import NORM
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import ParityRow, PolicyPart
 from ganglion.core.normalization import Normalization, read_normalization, write_normalization
+from ganglion.core.paths import read_json
 from ganglion.core.specs import RobotSpec, robot_from_dict
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.onnx_runner import open_onnx
@@ -34,6 +34,7 @@ from ganglion.model.checkpoint import base_hash, resolve_base
 from ganglion.model.policy.policy import VLAPolicy
 
 _IMAGES = 4
+_REMEDY = "give a folder that 'ganglion train policy' wrote"
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ def open_policy(folder: Path) -> TrainedPolicy:
         InputError: a file is missing or unreadable, or parts contradict each other or the base they were trained on.
     """
     policy = VLAPolicy.from_pretrained(folder)
-    robot = robot_from_dict(_read_json(folder / "robot.json"), folder / "robot.json")
-    run = _read_json(folder / "run.json")
+    robot = robot_from_dict(read_json(folder / "robot.json", _REMEDY), folder / "robot.json")
+    run = read_json(folder / "run.json", _REMEDY)
     if not (folder / NORM).is_file():
-        raise InputError(f"holds no {NORM}", where=folder, remedy="give a folder that 'ganglion train policy' wrote")
+        raise InputError(f"holds no {NORM}", where=folder, remedy=_REMEDY)
     if bool(robot.cameras) != (policy.config.fusion != "none"):
         raise InputError(
             f"the robot has {len(robot.cameras)} cameras, the policy's fusion is {policy.config.fusion!r}",
@@ -145,15 +146,3 @@ def _checked_backbone(robot: RobotSpec, run: Mapping[str, Any], folder: Path) ->
             remedy="restore that base, or train the policy again",
         )
     return facts
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy="give a folder that 'ganglion train policy' wrote") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"can't be read ({error})", where=path, remedy="train the policy again") from None
-    if not isinstance(data, dict):
-        raise InputError(f"holds {type(data).__name__}, not an object", where=path, remedy="train the policy again")
-    return data

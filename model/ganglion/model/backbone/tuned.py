@@ -7,22 +7,20 @@ model.safetensors                               full: the tensors that learned, 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganglion.core.errors import InputError
-from ganglion.core.paths import write_json, written_aside
+from ganglion.core.paths import read_json, write_json, written_aside
 from ganglion.model.backbone.backbone import Backbone
 from ganglion.model.backbone.finetune import FinetuneOptions, Groups, finetune, learning
 from ganglion.model.tensor_file import open_tensors, write_tensors
 
 TUNED = "backbone"
-_ABOUT = "backbone.json"
+_ABOUT, _VERSION = "backbone.json", 1
 _BOUND = ("base_hash", "vl_layer")  # facts that what was learned is of no use without
 _FILES = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
 
@@ -44,7 +42,7 @@ def save_tuned(backbone: Backbone, options: FinetuneOptions, folder: Path) -> No
             config.base_model_name_or_path = backbone.facts.base  # not a path in this machine's cache
             config.save_pretrained(aside)
         bound = {name: facts[name] for name in ("base", *_BOUND)}
-        write_json(aside / _ABOUT, {"format_version": 1, **bound, "finetune": asdict(options)})
+        write_json(aside / _ABOUT, {"format_version": _VERSION, **bound, "finetune": asdict(options)})
 
 
 def load_tuned(backbone: Backbone, folder: Path) -> Groups:
@@ -56,7 +54,7 @@ def load_tuned(backbone: Backbone, folder: Path) -> Groups:
     Raises:
         InputError: the folder holds nothing learned, or it is of another base or layer, or damaged.
     """
-    about = _read(folder / _ABOUT)
+    about = read_json(folder / _ABOUT, "give a folder with a tuned backbone", version=_VERSION)
     facts = backbone.facts.to_dict()
     for name in _BOUND:
         if about.get(name) != facts[name]:
@@ -95,16 +93,3 @@ def _learned(backbone: Backbone) -> dict[str, Tensor]:
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = about["format_version"]
-    except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy="give a folder with a tuned backbone") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"can't be read ({error})", where=path, remedy="copy it again or train again") from None
-    if version != 1:
-        raise InputError(f"has format version {version}, this ganglion reads 1", where=path, remedy="upgrade ganglion")
-    return about

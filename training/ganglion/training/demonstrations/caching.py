@@ -8,50 +8,19 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.paths import write_json
+from ganglion.training.demonstrations.cache_config import CacheConfig, check
 from ganglion.training.processes import is_main, join, main_first, process_count, process_number, wait_for_all
 
 if TYPE_CHECKING:
     from ganglion.training.demonstrations.episode_set import EpisodeSet
     from ganglion.training.demonstrations.feature_cache import CacheIndex
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _LOCK = ".lock"
-
-
-@dataclass(frozen=True)
-class CacheConfig:
-    """Options of `ganglion cache`. Give an interrupted command again to go on."""
-
-    data: Path
-    """The set of episodes."""
-    out: Path | None = None
-    """Folder for the features; default is the set's name with .features behind it."""
-    base: str = "offline:qwen2_vl"
-    """Frozen VLM that sees the views: a hub name, a checkpoint folder, or offline:qwen2_vl."""
-    layer: int | None = None
-    """Text layer of the VLM whose hidden states are the VL features; 0 = embeddings, default is half its depth."""
-    max_pixels: int | None = None
-    """Upper limit of pixels per image after resizing; default is the checkpoint's own."""
-    precision: str = "auto"
-    """What the VLM computes in: float32, bfloat16, float16, or auto: by hardware and width."""
-    stored: str = "auto"
-    """What features are stored as: float32, bfloat16, float16, or auto: as computed, which loses nothing."""
-    batch_size: int = 16
-    """Views per forward pass."""
-    workers: int = 0
-    """Processes that decode images beside each one that computes."""
-    shard_mb: float = 256.0
-    """Size of a shard in MiB; a killed command loses less than one of each process."""
-    threads: int | None = None
-    """CPU threads; default is torch's choice."""
-    force: bool = False
-    """Discard the features that are in the folder, whatever they are of."""
 
 
 def run(config: CacheConfig) -> None:
@@ -62,7 +31,7 @@ def run(config: CacheConfig) -> None:
             features of something else.
         GanglionError: a feature is not finite, or the disk is full.
     """
-    _check(config)
+    check(config)
     import torch
 
     from ganglion.training.demonstrations.computing import Computing, compute, missing_spans, share
@@ -100,17 +69,6 @@ def _open(config: CacheConfig) -> tuple[EpisodeSet, CacheIndex]:
     return episodes, CacheIndex(backbone, stored, cameras_of(episodes.robot))
 
 
-def _check(config: CacheConfig) -> None:
-    for name in ("precision", "stored"):
-        if (value := getattr(config, name)) not in PRECISIONS:
-            raise InputError(f"--{name} is {value!r}", remedy=f"use one of {', '.join(PRECISIONS)}")
-    if not config.shard_mb > 0:
-        raise InputError(f"--shard_mb is {config.shard_mb}", remedy="give a number above 0")
-    for name, low in (("batch_size", 1), ("workers", 0), ("threads", 1)):
-        if (value := getattr(config, name)) is not None and value < low:
-            raise InputError(f"--{name} is {value}", remedy=f"give {low} or more")
-
-
 def _claim(out: Path, index: CacheIndex, force: bool) -> IO[str]:
     """Make `out` the cache of `index` for the processes of this run alone, until each has closed what this returns.
 
@@ -118,6 +76,10 @@ def _claim(out: Path, index: CacheIndex, force: bool) -> IO[str]:
         InputError: it holds features of something else, or other things, or another run is at it.
         GanglionError: it can't be written.
     """
+    from ganglion.training.demonstrations.feature_cache import INDEX
+
+    if out.is_dir() and not (out / INDEX).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise InputError("holds something other than VL features", where=out, remedy="choose another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / _LOCK).open("w")
@@ -142,8 +104,6 @@ def _prepare(out: Path, index: CacheIndex, force: bool) -> None:
         (out / INDEX).unlink(missing_ok=True)
     if (out / INDEX).exists():
         refuse_another(out, read_index(out).to_dict(), index.to_dict())
-    elif any(path.name != _LOCK for path in out.iterdir()):
-        raise InputError("holds something other than VL features", where=out, remedy="choose another --out")
     for leftover in (out / SHARDS).glob(".*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     write_json(out / INDEX, index.to_dict())

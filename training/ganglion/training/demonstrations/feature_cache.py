@@ -6,8 +6,7 @@ shards/     feature_shards.py
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ import torch
 from torch import Tensor
 
 from ganglion.core.errors import InputError
+from ganglion.core.paths import read_json
 from ganglion.core.specs import RobotSpec
-from ganglion.model.backbone.facts import BackboneFacts, read_facts
+from ganglion.model.backbone.facts import PRECISIONS, BackboneFacts, read_facts
 from ganglion.training.claim import first_difference
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.demonstrations.feature_shards import EpisodeKey, find_views, open_shards
 
 INDEX, SHARDS = "cache.json", "shards"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # to be raised, too, where `episode_views` numbers or joins frames in another way
 _AGAIN = "run 'ganglion cache' again: it computes what is missing"
 
 
@@ -72,15 +72,11 @@ class FeatureCache:
         self.facts = index.backbone
         self._shards = open_shards(folder / SHARDS, index.backbone.vl_width, index.dtype)
         self._none = torch.zeros(0, index.backbone.vl_width, dtype=index.dtype)
-        found = find_views(self._shards)
         keys = [episode_key(episodes, name) for name in episodes.names]
-        lacking = [key for key in keys if key not in found or (found[key] < 0).any()]
-        if lacking:
+        found = find_views(self._shards)
+        if lacking := [key for key in keys if key not in found or (found[key] < 0).any()]:
             others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            what = "has another" if any(key.episode == lacking[0].episode for key in found) else "lacks"
-            if lacking[0] in found:
-                what = "lacks views of"
-            raise InputError(f"{what} episode {lacking[0].episode}{others}", where=folder, remedy=_AGAIN)
+            raise InputError(f"{_lack(lacking[0], found)} {lacking[0].episode}{others}", where=folder, remedy=_AGAIN)
         self._places = [found[key] for key in keys]
 
     def features(self, episode: int, view: int) -> Tensor:
@@ -103,18 +99,11 @@ def read_index(folder: Path) -> CacheIndex:
         InputError: there is none, or it is damaged or of another format.
     """
     where = folder / INDEX
-    try:
-        data = json.loads(where.read_text(encoding="utf-8"))
-        version, stored, cameras = data["format_version"], data["stored"], data["cameras"]
-    except FileNotFoundError:
-        raise InputError("holds no VL features", where=folder, remedy="make them with 'ganglion cache'") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"can't be read ({error})", where=where, remedy="run 'ganglion cache' with --force") from None
-    if version != FORMAT_VERSION:
+    data = read_json(where, "make VL features with 'ganglion cache', anew with --force", version=FORMAT_VERSION)
+    stored, cameras = data.get("stored"), data.get("cameras")
+    if stored not in PRECISIONS or not isinstance(cameras, list):
         raise InputError(
-            f"has format version {version}, this ganglion reads {FORMAT_VERSION}",
-            where=where,
-            remedy="upgrade ganglion or run 'ganglion cache' with --force",
+            f"stored is {stored!r}, cameras {cameras!r}", where=where, remedy="run 'ganglion cache' with --force"
         )
     return CacheIndex(read_facts(data, where), stored, cameras)
 
@@ -131,6 +120,12 @@ def refuse_another(folder: Path, held: Mapping[str, Any], wanted: Mapping[str, A
             where=folder,
             remedy="undo the change, or run 'ganglion cache' with another --out or --force",
         )
+
+
+def _lack(key: EpisodeKey, found: Collection[EpisodeKey]) -> str:
+    if key in found:
+        return "lacks views of episode"
+    return "has another episode" if key.episode in {other.episode for other in found} else "lacks episode"
 
 
 def cameras_of(robot: RobotSpec) -> list[list[Any]]:
