@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganglion.core.images import ImageLike
 from ganglion.model.backbone.facts import BackboneFacts
-from ganglion.model.backbone.views import ViewProcessor, Views
+from ganglion.model.backbone.views import EncodedViews, ViewProcessor
 from ganglion.model.checkpoint import resolve_base
 from ganglion.model.tuning import checkpoint_layers
 from ganglion.model.vlm import load_vlm, preferred_device
@@ -48,7 +48,7 @@ class Backbone(nn.Module):
         found: torch.device = next(self.model.parameters()).device
         return found
 
-    def forward(self, views: Views) -> tuple[Tensor, Tensor]:
+    def forward(self, views: EncodedViews) -> tuple[Tensor, Tensor]:
         """VL features of B rows; gradients flow to what learns.
 
         Args:

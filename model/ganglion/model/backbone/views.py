@@ -19,7 +19,7 @@ _PROBE = "Move the 2 µm tip -0.75 mm left of 'A', then STOP!  Fünf Grad; 一�
 
 
 @dataclass(frozen=True)
-class Views:
+class EncodedViews:
     """B rows, as a Qwen-VL reads them; those without an image are left out of `inputs`.
 
     count   B
@@ -32,7 +32,7 @@ class Views:
     seen: Tensor
     inputs: dict[str, Tensor]
 
-    def to(self, device: torch.device | str) -> Views:
+    def to(self, device: torch.device | str) -> EncodedViews:
         """The same with its tensors there."""
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
         return replace(self, seen=self.seen.to(device), inputs=inputs)
@@ -57,7 +57,7 @@ class ViewProcessor:
             raise InputError("takes no images", where=path, remedy="give a Qwen-VL checkpoint")
         self.image_settings = image_settings(self.processor)
 
-    def __call__(self, images: Sequence[Sequence[ImageLike]], instructions: Sequence[str]) -> Views:
+    def __call__(self, images: Sequence[Sequence[ImageLike]], instructions: Sequence[str]) -> EncodedViews:
         """Encode B rows.
 
         Args:
@@ -80,7 +80,7 @@ class ViewProcessor:
                 )
             except ValueError as error:  # such as an aspect ratio beyond 200
                 raise InputError(f"images can't be used ({error})", remedy="crop them") from None
-        return Views(len(images), torch.tensor(seen, dtype=torch.int64), inputs)
+        return EncodedViews(len(images), torch.tensor(seen, dtype=torch.int64), inputs)
 
     def prompt_digest(self) -> str:
         """What identifies template and tokenizer: how they spell out a turn with two images."""

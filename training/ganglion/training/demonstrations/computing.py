@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from ganglion.core.errors import GanglionError
 from ganglion.model.backbone.backbone import Backbone
-from ganglion.model.backbone.views import ViewProcessor, Views
+from ganglion.model.backbone.views import EncodedViews, ViewProcessor
 from ganglion.training.demonstrations.cutting import episode_views, view_images
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.demonstrations.feature_cache import SHARDS, CacheIndex, episode_key
-from ganglion.training.demonstrations.feature_shards import ShardWriter, Span, find_views, missing, open_shards
+from ganglion.training.demonstrations.feature_shards import ShardWriter, Span, find_views, gaps, open_shards
 from ganglion.training.processes import is_main
 
 
@@ -58,7 +58,7 @@ def missing_spans(out: Path, index: CacheIndex, episodes: EpisodeSet) -> list[Sp
     for number, name in enumerate(episodes.names):
         key = episode_key(episodes, name)
         if key in found:
-            spans += [Span(key, len(found[key]), first, count) for first, count in missing(found[key])]
+            spans += [Span(key, len(found[key]), first, count) for first, count in gaps(found[key])]
         else:
             views = len(episode_views(episodes[number], episodes.robot).stamps_ns)
             spans.append(Span(key, views, 0, views))
@@ -109,7 +109,7 @@ def compute(spans: Sequence[Span], job: Computing) -> None:
     writer.flush()
 
 
-class _Batches(Dataset[Views | GanglionError]):
+class _Batches(Dataset[EncodedViews | GanglionError]):
     """Views by the batch, as a backbone reads them; an error is passed on as it is, in place of a batch."""
 
     def __init__(self, spans: Sequence[Span], episodes: EpisodeSet, encode: ViewProcessor, size: int) -> None:
@@ -127,7 +127,7 @@ class _Batches(Dataset[Views | GanglionError]):
         first = number * self._size
         return [self._row(index) for index in range(first, min(first + self._size, self.views))]
 
-    def __getitem__(self, number: int) -> Views | GanglionError:
+    def __getitem__(self, number: int) -> EncodedViews | GanglionError:
         rows = self.rows(number)
         try:
             images = [self._images(span, view) for span, view in rows]

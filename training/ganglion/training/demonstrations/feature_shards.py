@@ -138,10 +138,10 @@ def find_views(shards: Sequence[Shard]) -> dict[EpisodeKey, Ints]:
     return found
 
 
-def missing(places: Ints) -> Iterable[tuple[int, int]]:
+def gaps(places: Ints) -> Iterable[tuple[int, int]]:
     """First and count of each run of views that is missing."""
-    gaps = np.flatnonzero(np.diff(places[:, 0] < 0, prepend=False, append=False))
-    return ((int(first), int(end - first)) for first, end in gaps.reshape(-1, 2))
+    edges = np.flatnonzero(np.diff(places[:, 0] < 0, prepend=False, append=False))
+    return ((int(first), int(end - first)) for first, end in edges.reshape(-1, 2))
 
 
 def _open_shard(path: Path, width: int, dtype: torch.dtype) -> Shard:
