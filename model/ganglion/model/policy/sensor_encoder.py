@@ -43,8 +43,8 @@ class SensorEncoder(nn.Module):
         width = config.width
         self.project = nn.Linear(config.channels, width)
         self.absent = nn.Parameter(0.02 * torch.randn(len(config.channel_groups), width))
-        group = torch.arange(len(config.channel_groups)).repeat_interleave(torch.tensor(config.channel_groups))
-        self.register_buffer("group_of_channel", group, persistent=False)
+        group = [index for index, channels in enumerate(config.channel_groups) for _ in range(channels)]
+        self.register_buffer("group_of_channel", torch.tensor(group), persistent=False)
         # A convolution whose stride is half its kernel, written as the product over two neighboring hops that it is:
         # one MatMul, which ONNX Runtime quantizes to int8 and runs fast; a strided Conv it doesn't.
         self.convolve = nn.Linear(2 * config.hop_samples * width, width)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,19 +91,23 @@ def add_episode(folder: Path, episode: Episode) -> str:
     return name
 
 
-def split_sessions(episodes: EpisodeSet, share: float, seed: int) -> tuple[list[int], list[int]]:
+def split_sessions(
+    episodes: EpisodeSet, share: float, seed: int, among: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
     """Numbers of the episodes to learn from and of those held back; a session is on one side as a whole.
 
     Args:
         episodes: the set.
         share: of actions to hold back, met as nearly as whole sessions allow; 0 holds nothing back.
         seed: decides which sessions.
+        among: numbers of the episodes to share out; None for all.
 
     Raises:
         InputError: one of the two would be empty.
     """
+    numbers = range(len(episodes)) if among is None else among
     sessions: dict[str, list[int]] = {}
-    for number in range(len(episodes)):
+    for number in numbers:
         sessions.setdefault(episodes[number].session, []).append(number)
     order = sorted(sessions)
     random.Random(seed).shuffle(order)
@@ -118,7 +123,7 @@ def split_sessions(episodes: EpisodeSet, share: float, seed: int) -> tuple[list[
             where=episodes.folder,
             remedy="give another share, or data of more sessions",
         )
-    return [number for number in range(len(episodes)) if number not in set(held)], sorted(held)
+    return [number for number in numbers if number not in set(held)], sorted(held)
 
 
 def _names(folder: Path) -> list[str]:

@@ -24,9 +24,10 @@ from ganglion.core.specs import RobotSpec, default_robot
 from ganglion.simulation.expert import expert_chunks
 from ganglion.simulation.near_peak import NearPeakStream
 from ganglion.training.policy.backbone import Backbone
+from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig
-from ganglion.training.policy.source import Batch, tensor
-from ganglion.training.policy.statistics import action_scale, sensor_scale
+from ganglion.training.policy.source import sensor_batch, tensor
+from ganglion.training.policy.statistics import action_scale, sensor_scale, statistics_of
 
 _READS, _READ_HOPS = 9, 3  # places where a training sequence is read, and hops between them
 _WORLDS = 300
@@ -70,14 +71,18 @@ class NeedleSource:
         self.norm = self._statistics()
         self.facts: dict[str, Any] = {"data": config.data, **(backbone.facts if backbone else {"base": None})}
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, number: int) -> Batch:
         """See Source: sequences of some worlds, each read with a frame of another one."""
-        rng = np.random.default_rng([self._config.seed, 3, step])
+        rng = np.random.default_rng([self._config.seed, 3, number])
         size = self._batch_size
         felt = rng.integers(len(self._train.worlds), size=size)
         first = (rng.uniform(*_SPAN_S, size) * self._sensor.rate_hz).astype(np.int64)
         seen = rng.integers(len(self._train.world), size=(size, _READS))
         return self._batch(self._train, felt, first, seen, self._ages_s(rng, seen.shape))
+
+    def weight(self, number: int) -> float:
+        """See Source."""
+        return float(self._batch_size)
 
     def held_back(self) -> Iterator[Batch]:
         """See Source: frames of worlds never trained on, each with its own world's sensor, read once."""
@@ -123,14 +128,13 @@ class NeedleSource:
                 mark_y_mm=np.concatenate([view.mark_y_mm for view in views]),
             )
             actions.append(expert_chunks(self.robot.actions, state))
-        batch = Batch(
-            tensor(self.norm.sensor.normalize(np.stack(samples))),
-            tuple((window + stride * read) // hop for read in range(reads)),
-            tensor(self.norm.action.normalize(np.stack(actions))),
-        )
+        ends = tuple((window + stride * read) // hop for read in range(reads))
+        batch = sensor_batch(self.norm, self._sensor, np.stack(samples), ends, np.stack(actions))
         if frames.features is None:
             return batch
-        return replace(batch, vl_features=frames.features[torch.as_tensor(seen)], vl_age_s=tensor(ages_s))
+        features = frames.features[torch.as_tensor(seen)]
+        mask = torch.ones(features.shape[:3], dtype=torch.bool)
+        return replace(batch, vl_features=features, vl_mask=mask, vl_age_s=tensor(ages_s))
 
     def _statistics(self) -> Normalization:
         frames, hop, dim = self._train, self._sensor.hop_samples, self.robot.actions.dim
@@ -138,4 +142,6 @@ class NeedleSource:
         firsts = [(world, int(time * self._sensor.rate_hz)) for world, time in where[:_STATISTICS_FRAMES]]
         samples = np.concatenate([world.samples(first, hop) for world, first in firsts])
         chunks = np.concatenate([world.chunk(time).reshape(-1, dim) for world, time in where])
-        return Normalization(sensor_scale(samples, self._sensor), action_scale(chunks, self.robot.actions))
+        return Normalization(
+            sensor_scale(statistics_of(samples), self._sensor), action_scale(statistics_of(chunks), self.robot.actions)
+        )
