@@ -65,6 +65,11 @@ class EpisodeSet:
         return open_episode(self.folder / _EPISODES / self.names[index])
 
 
+def is_set(folder: Path) -> bool:
+    """Whether a folder holds episodes."""
+    return (folder / _SET).is_file()
+
+
 def create_set(folder: Path, robot: RobotSpec, source: dict[str, Any] | None = None) -> None:
     """Begin a set without episodes.
 

@@ -169,9 +169,15 @@ def checked(config: PolicyTrainConfig) -> PolicyTrainConfig:
     _at_least(config.optim, 0, "rewarm_steps", "lr_end", "max_grad_norm", prefix="optim.")
     for name in ("lr", "lr_sensor", "lr_vl", "lr_vision"):
         if not 0 < getattr(config.optim, name) <= 1:
-            raise InputError(f"--optim.{name} is {getattr(config.optim, name)}", remedy="give a number above 0, at most 1")
+            raise InputError(
+                f"--optim.{name} is {getattr(config.optim, name)}", remedy="give a number above 0, at most 1"
+            )
     shares = {"optim.weight_decay": config.optim.weight_decay, "sensor_dropout": config.sensor_dropout}
-    shares |= {"validation_share": config.validation_share, "test_share": config.test_share, "vl.dropout": config.vl.dropout}
+    shares |= {
+        "validation_share": config.validation_share,
+        "test_share": config.test_share,
+        "vl.dropout": config.vl.dropout,
+    }
     shares |= {"optim.warmup": config.optim.warmup, "optim.hold": config.optim.hold}
     for name, share in shares.items():
         if not 0 <= share < 1:
@@ -190,6 +196,8 @@ def _checked_data(config: PolicyTrainConfig) -> PolicyTrainConfig:
     for name in config.data:
         if name == SYNTHETIC and len(config.data) > 1:
             raise InputError(f"{SYNTHETIC} can't be mixed with recorded data", remedy="give one or the other")
+        if name == SYNTHETIC and not config.sensor:
+            raise InputError(f"--sensor false means nothing for {SYNTHETIC} data", remedy="leave it out")
         if name != SYNTHETIC and not Path(name).is_dir():
             raise InputError("no such folder", where=name, remedy=f'correct --data, or use "{SYNTHETIC}"')
     if config.cache and config.vl.finetune != "none":

@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from ganglion.core.paths import write_json
-from ganglion.model.policy.network import PolicyNetwork
 from ganglion.training.policy.batch import Batch, losses, with_noise
 from ganglion.training.policy.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ganglion.training.policy.config import PolicyTrainConfig
+from ganglion.training.policy.learner import Learner
 from ganglion.training.policy.optimization import add_up, make_optimizer, set_rates, take_step, use_bfloat16
 from ganglion.training.policy.schedule import Schedule
 from ganglion.training.policy.source import Source
@@ -24,25 +22,6 @@ from ganglion.training.processes import is_main, process_count, process_number, 
 
 CHECKPOINT, HISTORY_FILE = "checkpoint.pt", "history.json"
 _NOISE, _VALIDATION_NOISE, _DROPOUT = 13, 14, 15  # streams of random numbers
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What learns, and what it learns from.
-
-    groups  name of a group -> parameters, those of the network and of a backbone that learns
-    see     fills in the VL features of a batch with pictures
-    """
-
-    network: PolicyNetwork
-    groups: dict[str, list[nn.Parameter]]
-    see: Callable[[Batch], Batch]
-    source: Source
-    device: torch.device
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """All that learns, by a name that is the same in every run."""
-        return {f"{name}.{i}": p for name, group in self.groups.items() for i, p in enumerate(group)}
 
 
 def train(learner: Learner, config: PolicyTrainConfig, schedule: Schedule, keep_best: Callable[[], None]) -> Progress:
@@ -59,9 +38,11 @@ def train(learner: Learner, config: PolicyTrainConfig, schedule: Schedule, keep_
     """
     optimizer, parameters = make_optimizer(learner.groups, config.optim), learner.parameters()
     progress = load_checkpoint(config.out / CHECKPOINT, parameters, optimizer, learner.device)
-    bar = tqdm(initial=progress.step, total=schedule.steps, desc="policy", disable=not (is_main() and sys.stderr.isatty()))
+    bar = tqdm(
+        initial=progress.step, total=schedule.steps, desc="policy", disable=not (is_main() and sys.stderr.isatty())
+    )
     batches = _ahead(learner.source, config, range(progress.step, schedule.steps))
-    learner.network.train()
+    learner.learn(True)
     for step in range(progress.step, schedule.steps):
         rates = set_rates(optimizer, config.optim, schedule, step, progress.resumed)
         entry = _gradients(learner, config, step, batches)
@@ -113,7 +94,7 @@ def autocast(config: PolicyTrainConfig, device: torch.device) -> Any:
 @torch.no_grad()
 def validation_loss(learner: Learner, config: PolicyTrainConfig) -> float | None:
     """Mean loss over what was set aside to choose weights by; None where nothing was."""
-    learner.network.eval()
+    learner.learn(False)
     total, weight = 0.0, 0.0
     for number, batch in enumerate(learner.source.held_back("validation")):
         batch = prepared(batch, config, (config.seed, _VALIDATION_NOISE, number)).to(learner.device)
@@ -121,15 +102,12 @@ def validation_loss(learner: Learner, config: PolicyTrainConfig) -> float | None
             off, _ = losses(learner.network, learner.see(batch))
         total += float((off * batch.weight).sum())
         weight += float(batch.weight.sum())
-    learner.network.train()
+    learner.learn(True)
     return total / weight if weight else None
 
 
 def prepared(batch: Batch, config: PolicyTrainConfig, seed: tuple[int, ...]) -> Batch:
-    """The batch as this run looks at it: sensors taken for absent where it says so, and a flow's noise drawn."""
-    if not config.sensor and batch.felt is not None and batch.samples is not None and batch.present is not None:
-        none = torch.zeros_like(batch.felt)
-        batch = replace(batch, felt=none, samples=batch.samples[:0], present=batch.present[:0])
+    """The batch with what a flow starts from, where the head is one."""
     return with_noise(batch, seed) if config.head == "flow" else batch
 
 
@@ -184,4 +162,3 @@ def memory_mb(device: torch.device) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-

@@ -15,7 +15,7 @@ from ganglion.training.policy.config import OptimOptions
 from ganglion.training.policy.schedule import Schedule
 from ganglion.training.processes import process_count
 
-EXPERT, SENSOR, VL, VISION = "action_expert", "sensor_encoder", "vl", "vision"
+EXPERT, SENSOR = "action_expert", "sensor_encoder"
 Groups = Mapping[str, list[nn.Parameter]]
 
 
@@ -28,7 +28,8 @@ def trainable(network: PolicyNetwork, backbone: Groups) -> dict[str, list[nn.Par
 
 def peaks(options: OptimOptions) -> dict[str, float]:
     """Peak learning rate of each group."""
-    return {EXPERT: options.lr, SENSOR: options.lr_sensor, VL: options.lr_vl, VISION: options.lr_vision}
+    text = {"vl": options.lr_vl, "vl_lora": options.lr_vl}  # as ganglion.model.backbone.finetune names them
+    return {EXPERT: options.lr, SENSOR: options.lr_sensor, **text, "vision": options.lr_vision}
 
 
 def make_optimizer(groups: Groups, options: OptimOptions) -> torch.optim.AdamW:

@@ -52,7 +52,11 @@ class RecordedSource:
     """
 
     def __init__(
-        self, config: PolicyTrainConfig, features: Sequence[Any] = (), vl_width: int = 0, facts: dict[str, Any] | None = None
+        self,
+        config: PolicyTrainConfig,
+        features: Sequence[Any] = (),
+        vl_width: int = 0,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         self._config, self._features, self.vl_width = config, features, vl_width
         self._sets = [EpisodeSet(Path(folder)) for folder in config.data]
@@ -132,12 +136,13 @@ class RecordedSource:
         set_number, number = int(moments.set_number[row]), int(moments.episode[row])
         episode, action = self._sets[set_number][number], int(moments.action[row])
         now_ns = int(episode.actions.stamps_ns[action])
-        age_ns, dropped = int(rng.uniform(*self._config.vl_age_ms) * 1e6), rng.uniform() < self._config.sensor_dropout
+        age_ns, dropped = int(rng.uniform(*self._config.vl.age_ms) * 1e6), rng.uniform() < self._config.sensor_dropout
         actions, real = cut_chunk(episode.actions, self.robot.actions, now_ns)
         last = episode.actions.values[max(action - 1, 0)].astype(np.float32)
         cut: dict[str, Any] = {"actions": actions, "real": real, "last": last, "felt": bool(moments.felt[row])}
         if self._sensor is not None:
-            stream = None if training and dropped else episode.sensors.get(self._sensor.name)
+            read = self._config.sensor and not (training and dropped)
+            stream = episode.sensors.get(self._sensor.name) if read else None
             cut["window"] = cut_window(stream, self._sensor, now_ns, episode.absent.get(self._sensor.name, ()))
             cut["felt"] = bool(cut["window"].present.any())
         if self.robot.state is not None:
@@ -193,7 +198,7 @@ class RecordedSource:
         )
 
     def _is_felt(self, episode: Episode) -> bool:
-        if self._sensor is None or self._sensor.name not in episode.sensors:
+        if self._sensor is None or not self._config.sensor or self._sensor.name not in episode.sensors:
             return False
         return set(episode.absent.get(self._sensor.name, ())) != {group.name for group in self._sensor.groups}
 
@@ -208,7 +213,8 @@ class RecordedSource:
         return tensor(self.norm.action.normalize(np.stack([cut[name] for cut in found])))
 
     def _samples(self, windows: Sequence[SensorWindow]) -> Tensor:
-        assert self._sensor is not None and self.norm.sensor is not None
+        assert self._sensor is not None
+        assert self.norm.sensor is not None
         if not windows:
             return torch.zeros(0, self._sensor.window_samples, self._sensor.channels)
         samples = torch.stack([torch.tensor(window.samples).float() for window in windows])

@@ -98,7 +98,9 @@ def recorded_normalization(robot: RobotSpec, sensor: SensorSpec | None, episodes
 
 def _groups(spec: SensorSpec) -> dict[str, slice]:
     ends = np.cumsum([group.channels for group in spec.groups])
-    return {group.name: slice(int(end) - group.channels, int(end)) for group, end in zip(spec.groups, ends, strict=True)}
+    return {
+        group.name: slice(int(end) - group.channels, int(end)) for group, end in zip(spec.groups, ends, strict=True)
+    }
 
 
 def _scale(mean: npt.NDArray[np.float64], std: npt.NDArray[np.float64]) -> Scale:

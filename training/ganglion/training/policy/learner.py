@@ -1,0 +1,129 @@
+"""What learns in a run: the network, and a backbone where it learns or has to look at pictures itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ganglion.core.errors import InputError
+from ganglion.model.backbone.backbone import Backbone
+from ganglion.model.backbone.finetune import FinetuneOptions, finetune
+from ganglion.model.backbone.tuned import TUNED, load_tuned
+from ganglion.model.policy.config import policy_config
+from ganglion.model.policy.network import PolicyNetwork
+from ganglion.model.policy.policy import WEIGHTS, VLAPolicy
+from ganglion.training.policy.batch import Batch
+from ganglion.training.policy.config import PolicyTrainConfig, VlOptions
+from ganglion.training.policy.optimization import Groups, trainable
+from ganglion.training.policy.source import Source
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns, and what it learns from.
+
+    policy  network and backbone; the latter None where features come ready
+    groups  name of a group -> parameters, those of the network and of a backbone that learns
+    source  where batches come from
+    device  where all of it is
+    """
+
+    policy: VLAPolicy
+    groups: Groups
+    source: Source
+    device: torch.device
+
+    @property
+    def network(self) -> PolicyNetwork:
+        """Encoder and expert."""
+        return self.policy.network
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All that learns, by a name that is the same in every run."""
+        return {f"{name}.{i}": p for name, group in self.groups.items() for i, p in enumerate(group)}
+
+    def see(self, batch: Batch) -> Batch:
+        """The batch with the VL features of its pictures; gradients flow to a backbone that learns."""
+        if batch.pictures is None:
+            return batch
+        assert self.policy.backbone is not None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and bool(set(self.groups) & {"vl", "vl_lora", "vision"})):
+            features, mask = self.policy.backbone.features(batch.pictures.images, batch.pictures.instructions)
+        reads = batch.actions.shape[:2]
+        return replace(
+            batch, vl_features=features.unflatten(0, reads), vl_mask=mask.unflatten(0, reads), pictures=None
+        )
+
+    def learn(self, learning: bool) -> None:
+        """Switch dropout on or off, of what learns."""
+        self.network.train(learning)
+        if self.policy.backbone is not None:
+            self.policy.backbone.train(learning and len(self.groups) > len(trainable(self.network, {})))
+
+
+def make_learner(
+    config: PolicyTrainConfig, source: Source, backbone: Backbone | None, vl: dict[str, Any] | None, device: torch.device
+) -> Learner:
+    """The network with fresh weights, or those of the stage before, and what of the backbone is to learn.
+
+    Args:
+        config: of the run; its seed draws the weights.
+        source: gives the shapes.
+        backbone: loaded where pictures are to be looked at, else None.
+        vl: what the policy will say of its backbone, see VLAPolicy.
+        device: where it goes.
+
+    Raises:
+        InputError: the shapes don't fit together, or the stage before has others.
+    """
+    torch.manual_seed(config.seed)
+    shape = policy_config(
+        source.robot,
+        config.size,  # type: ignore[arg-type]  # checked, as are the next two
+        vl_width=source.vl_width,
+        fusion=config.fusion,  # type: ignore[arg-type]
+        head=config.head,  # type: ignore[arg-type]
+        flow_steps=config.flow_steps,
+    )
+    network, tuned = PolicyNetwork(shape), FinetuneOptions()
+    groups: Groups = {}
+    if backbone is not None and config.vl.finetune != "none":
+        tuned = finetune_options(config.vl)
+        before = config.init_from / TUNED if config.init_from else None
+        groups = load_tuned(backbone, before) if before and before.is_dir() else finetune(backbone, tuned)
+        if config.vl.gradient_checkpointing:
+            backbone.checkpoint_gradients()
+    if config.init_from is not None:
+        _load_network(network, config.init_from)
+    policy = VLAPolicy(network.to(device), source.robot, source.norm, vl, backbone, tuned)
+    return Learner(policy, trainable(network, groups), source, device)
+
+
+def finetune_options(options: VlOptions) -> FinetuneOptions:
+    """What of the backbone learns, as the model names it."""
+    return FinetuneOptions(
+        mode=options.finetune,
+        layers=options.layers,
+        vision=options.vision,
+        r=options.r,
+        alpha=options.alpha,
+        dropout=options.dropout,
+    )
+
+
+def _load_network(network: PolicyNetwork, folder: Path) -> None:
+    where = folder / WEIGHTS
+    try:
+        network.load_state_dict(load_file(where))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(
+            f"has another shape ({reason})", where=where, remedy="give the same size, fusion and head, or leave it out"
+        ) from None
+    except Exception as error:  # safetensors has errors of its own
+        raise InputError(f"can't be read ({error})", where=where, remedy="correct --init_from") from None
