@@ -80,8 +80,8 @@ class OptimOptions:
 class PolicyTrainConfig:
     """Options of `ganglion train policy`. An interrupted run is continued by giving the same command again."""
 
-    data: list[str] = field(default_factory=lambda: [SYNTHETIC])
-    """What to imitate: folders of episodes, "synthetic" (the needle robot), or a folder of OCT volumes (.npz)."""
+    data: str | list[str] = SYNTHETIC
+    """What to imitate: a folder of episodes or a list of them, "synthetic" (the needle robot), or OCT volumes (.npz)."""
     out: Path = Path("runs/policy")
     """Folder for weights, robot spec, normalization, history and metrics."""
     size: str = "small"
@@ -94,7 +94,7 @@ class PolicyTrainConfig:
     """flow: Euler steps from noise to action."""
     vl: VlOptions = field(default_factory=VlOptions)
     """The backbone."""
-    cache: list[Path] = field(default_factory=list)
+    cache: str | list[str] = field(default_factory=list)
     """VL features that 'ganglion cache' wrote, one folder for each of --data; no image is read and no backbone run."""
     instruction: str = "Move to the bright mark and touch the surface."
     """Synthetic: the goal in words. Recorded episodes have their own."""
@@ -140,6 +140,21 @@ class PolicyTrainConfig:
     """Steps between entries of the history."""
     force: bool = False
     """Discard another run that is in the folder and start anew."""
+
+    @property
+    def folders(self) -> list[str]:
+        """Where the data is."""
+        return [self.data] if isinstance(self.data, str) else list(self.data)
+
+    @property
+    def caches(self) -> list[str]:
+        """Where the features of each folder are; empty without."""
+        return [self.cache] if isinstance(self.cache, str) else list(self.cache)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether nothing recorded is learned from."""
+        return self.folders == [SYNTHETIC]
 
 
 def checked(config: PolicyTrainConfig) -> PolicyTrainConfig:
@@ -191,22 +206,22 @@ def checked(config: PolicyTrainConfig) -> PolicyTrainConfig:
 
 
 def _checked_data(config: PolicyTrainConfig) -> PolicyTrainConfig:
-    if not config.data:
+    if not config.folders:
         raise InputError("no data", remedy=f'add --data FOLDER, or use "{SYNTHETIC}"')
-    for name in config.data:
-        if name == SYNTHETIC and len(config.data) > 1:
+    for name in config.folders:
+        if name == SYNTHETIC and len(config.folders) > 1:
             raise InputError(f"{SYNTHETIC} can't be mixed with recorded data", remedy="give one or the other")
         if name == SYNTHETIC and not config.sensor:
             raise InputError(f"--sensor false means nothing for {SYNTHETIC} data", remedy="leave it out")
         if name != SYNTHETIC and not Path(name).is_dir():
             raise InputError("no such folder", where=name, remedy=f'correct --data, or use "{SYNTHETIC}"')
-    if config.cache and config.vl.finetune != "none":
+    if config.caches and config.vl.finetune != "none":
         raise InputError(
             f"--cache holds what a frozen backbone says, --vl.finetune is {config.vl.finetune}",
             remedy="leave one of them out",
         )
-    if config.cache and len(config.cache) != len(config.data):
-        raise InputError(f"{len(config.cache)} --cache for {len(config.data)} --data", remedy="give one for each")
+    if config.caches and len(config.caches) != len(config.folders):
+        raise InputError(f"{len(config.caches)} --cache for {len(config.folders)} --data", remedy="give one for each")
     return config
 
 
@@ -215,6 +230,12 @@ def _at_least(options: Any, low: float, *names: str, prefix: str = "") -> None:
         value = getattr(options, name)
         if value is not None and not value >= low:
             raise InputError(f"--{prefix}{name} is {value}", remedy=f"give {low} or more")
+
+
+def _shares(options: Any, *names: str, prefix: str = "") -> None:
+    for name in names:
+        if not 0 <= (share := getattr(options, name)) < 1:
+            raise InputError(f"--{prefix}{name} is {share}", remedy="give 0 or more, less than 1")
 
 
 def resolved(config: PolicyTrainConfig) -> dict[str, Any]:

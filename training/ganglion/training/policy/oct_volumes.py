@@ -52,7 +52,7 @@ class OctSource:
     def __init__(self, config: PolicyTrainConfig) -> None:
         self.robot = oct_robot()
         self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
-        folder = Path(config.data[0])
+        folder = Path(config.folders[0])
         paths = {path.name: path for path in volume_paths(folder)}
         parts = split_volumes(list(paths))
         self._train = [read_volume(paths[name]) for name in parts["train"]]

@@ -59,7 +59,7 @@ class RecordedSource:
         facts: dict[str, Any] | None = None,
     ) -> None:
         self._config, self._features, self.vl_width = config, features, vl_width
-        self._sets = [EpisodeSet(Path(folder)) for folder in config.data]
+        self._sets = [EpisodeSet(Path(folder)) for folder in config.folders]
         self.robot = common_robot([(str(s.folder), s.robot) for s in self._sets])
         self._sensor = self.robot.sensors[0] if self.robot.sensors and config.fusion != "none" else None
         parts = [self._split(number) for number in range(len(self._sets))]
@@ -68,7 +68,7 @@ class RecordedSource:
         self._views = functools.lru_cache(4096)(self._find_views)
         self.norm = recorded_normalization(self.robot, self._sensor, self._train_episodes())
         self.facts: dict[str, Any] = {
-            "data": [str(folder) for folder in config.data],
+            "data": [str(folder) for folder in config.folders],
             "moments": {"train": len(self._train), "with_sensor": int(self._train.felt.sum())},
             "epoch_length": self._order.epoch_length,
             **(facts or {"base": None}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganglion.core.errors import InputError
 from ganglion.training.demonstrations.episode_set import EpisodeSet, is_set
-from ganglion.training.policy.config import SYNTHETIC, PolicyTrainConfig
+from ganglion.training.policy.config import PolicyTrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +24,12 @@ def open_source(config: PolicyTrainConfig, device: torch.device) -> Opened:
     Raises:
         InputError: data, base or cache can't be used, or don't fit together.
     """
-    if config.data == [SYNTHETIC]:
+    if config.is_synthetic:
         return _synthetic(config, device)
-    if all(is_set(Path(folder)) for folder in config.data):
+    if all(is_set(Path(folder)) for folder in config.folders):
         return _recorded(config, device)
-    if len(config.data) > 1:
-        raise InputError("a set of episodes and something else", where=", ".join(config.data), remedy="give sets alone")
+    if len(config.folders) > 1:
+        raise InputError("a set of episodes and something else", where=", ".join(config.folders), remedy="give sets alone")
     from ganglion.training.policy.oct_volumes import OctSource
 
     return OctSource(config), None, None
@@ -38,8 +38,8 @@ def open_source(config: PolicyTrainConfig, device: torch.device) -> Opened:
 def identity(config: PolicyTrainConfig) -> dict[str, Any]:
     """Hashes of what the config only names: the data, the base's weights, what the run starts from."""
     facts: dict[str, Any] = {}
-    if config.data != [SYNTHETIC]:
-        facts["data_hash"] = [_data_hash(Path(folder)) for folder in config.data]
+    if not config.is_synthetic:
+        facts["data_hash"] = [_data_hash(Path(folder)) for folder in config.folders]
     if looks(config):
         from ganglion.model.checkpoint import base_hash, resolve_base
 
@@ -56,9 +56,9 @@ def identity(config: PolicyTrainConfig) -> dict[str, Any]:
 
 def looks(config: PolicyTrainConfig) -> bool:
     """Whether the data has cameras."""
-    if config.data == [SYNTHETIC]:
+    if config.is_synthetic:
         return True
-    return any(is_set(Path(folder)) and EpisodeSet(folder).robot.cameras for folder in config.data)
+    return any(is_set(Path(folder)) and EpisodeSet(folder).robot.cameras for folder in config.folders)
 
 
 def _synthetic(config: PolicyTrainConfig, device: torch.device) -> Opened:
@@ -73,10 +73,10 @@ def _recorded(config: PolicyTrainConfig, device: torch.device) -> Opened:
 
     if not looks(config):
         return RecordedSource(config), None, None
-    if config.cache:
+    if config.caches:
         from ganglion.training.demonstrations.feature_cache import FeatureCache
 
-        caches = [FeatureCache(folder, EpisodeSet(data)) for folder, data in zip(config.cache, config.data, strict=True)]
+        caches = [FeatureCache(folder, EpisodeSet(data)) for folder, data in zip(config.caches, config.folders, strict=True)]
         facts = caches[0].facts
         source = RecordedSource(config, [cache.features for cache in caches], facts)
         return source, None, _vl(config, facts.to_dict())
@@ -89,7 +89,7 @@ def _recorded(config: PolicyTrainConfig, device: torch.device) -> Opened:
 
 def _vl(config: PolicyTrainConfig, facts: dict[str, Any]) -> dict[str, Any]:
     """Recorded episodes have instructions of their own; the first is what is meant where none is named."""
-    instruction = EpisodeSet(config.data[0])[0].instruction
+    instruction = EpisodeSet(config.folders[0])[0].instruction
     return {**facts, "instruction": instruction, "age_ms": list(config.vl.age_ms)}
 
 

@@ -84,8 +84,10 @@ class NeedleSource:
         """See Source."""
         return float(self._batch_size)
 
-    def held_back(self) -> Iterator[Batch]:
-        """See Source: frames of worlds never trained on, each with its own world's sensor, read once."""
+    def held_back(self, part: str = "test") -> Iterator[Batch]:
+        """See Source: frames of worlds never trained on, each with its own world's sensor, read once; all are "test"."""
+        if part != "test":
+            return
         rng, count = np.random.default_rng([self._config.seed, 4]), len(self._fresh.world)
         for part in np.array_split(np.arange(count), math.ceil(count / 16)):
             ages_s = self._ages_s(rng, part.shape)
@@ -94,7 +96,7 @@ class NeedleSource:
             yield self._batch(self._fresh, self._fresh.world[part], newest, part[:, None], exact_s[:, None])
 
     def _ages_s(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        low_ms, high_ms = self._config.vl_age_ms
+        low_ms, high_ms = self._config.vl.age_ms
         return rng.uniform(low_ms, high_ms, shape) / 1e3
 
     def _frames(self, backbone: Backbone | None, count: int, first_world: int, what: str) -> _Frames:
