@@ -122,9 +122,7 @@ def test_a_batch_is_its_rows_even_when_their_states_differ_in_age() -> None:
         both = type(old)(*(torch.cat(pair) for pair in zip(old, young, strict=True)))
         later = samples[:, 6 * HOP :]
         together, after = model.stream(later, recorded(later), both)
-        alone = [
-            model.stream(later[i : i + 1], recorded(later[:1]), state)[0] for i, state in enumerate((old, young))
-        ]
+        alone = [model.stream(later[i : i + 1], recorded(later[:1]), state)[0] for i, state in enumerate((old, young))]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
     assert after.seen.tolist() == [10, 10]
 

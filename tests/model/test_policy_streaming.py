@@ -27,9 +27,7 @@ def network(size: str, fusion: str, head: str = "regression") -> PolicyNetwork:
 
 
 def seen() -> Context:
-    return Context(
-        vl_features=torch.randn(1, TOKENS, 24), vl_mask=torch.ones(1, TOKENS), vl_age_s=torch.rand(1) / 10
-    )
+    return Context(vl_features=torch.randn(1, TOKENS, 24), vl_mask=torch.ones(1, TOKENS), vl_age_s=torch.rand(1) / 10)
 
 
 @torch.no_grad()

@@ -55,9 +55,7 @@ class Learner:
         with torch.set_grad_enabled(torch.is_grad_enabled() and bool(set(self.groups) & {"vl", "vl_lora", "vision"})):
             features, mask = self.policy.backbone.features(batch.pictures.images, batch.pictures.instructions)
         reads = batch.actions.shape[:2]
-        return replace(
-            batch, vl_features=features.unflatten(0, reads), vl_mask=mask.unflatten(0, reads), pictures=None
-        )
+        return replace(batch, vl_features=features.unflatten(0, reads), vl_mask=mask.unflatten(0, reads), pictures=None)
 
     def learn(self, learning: bool) -> None:
         """Switch dropout on or off, of what learns."""
@@ -67,7 +65,11 @@ class Learner:
 
 
 def make_learner(
-    config: PolicyTrainConfig, source: Source, backbone: Backbone | None, vl: dict[str, Any] | None, device: torch.device
+    config: PolicyTrainConfig,
+    source: Source,
+    backbone: Backbone | None,
+    vl: dict[str, Any] | None,
+    device: torch.device,
 ) -> Learner:
     """The network with fresh weights, or those of the stage before, and what of the backbone is to learn.
 

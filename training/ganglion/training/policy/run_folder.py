@@ -25,7 +25,20 @@ from ganglion.training.policy.learner import Learner
 from ganglion.training.policy.loop import CHECKPOINT, HISTORY_FILE
 
 METRICS_FILE, BEST, CURVES, _CARD = "metrics.json", "best", "curves.png", "README.md"
-LEAVES = (HISTORY_FILE, METRICS_FILE, CHECKPOINT, BEST, CURVES, _CARD, WEIGHTS, "config.json", ROBOT, NORM, VL, "backbone")
+LEAVES = (
+    HISTORY_FILE,
+    METRICS_FILE,
+    CHECKPOINT,
+    BEST,
+    CURVES,
+    _CARD,
+    WEIGHTS,
+    "config.json",
+    ROBOT,
+    NORM,
+    VL,
+    "backbone",
+)
 
 
 def keep_best(out: Path, learner: Learner) -> None:
@@ -64,7 +77,9 @@ def _card(run: dict[str, Any], learner: Learner, metrics: dict[str, Any]) -> str
     actions = robot.actions
     sensor = robot.sensors[0] if robot.sensors and learner.network.encoder is not None else None
     feels = (
-        f"{sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples" if sensor else "none"
+        f"{sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples"
+        if sensor
+        else "none"
     )
     names = ", ".join(camera.name for camera in robot.cameras)
     sees = f"{names} through `{vl['base']}`, text layer {vl['vl_layer']}" if vl else "none"

@@ -29,7 +29,9 @@ def open_source(config: PolicyTrainConfig, device: torch.device) -> Opened:
     if all(is_set(Path(folder)) for folder in config.folders):
         return _recorded(config, device)
     if len(config.folders) > 1:
-        raise InputError("a set of episodes and something else", where=", ".join(config.folders), remedy="give sets alone")
+        raise InputError(
+            "a set of episodes and something else", where=", ".join(config.folders), remedy="give sets alone"
+        )
     from ganglion.training.policy.oct_volumes import OctSource
 
     return OctSource(config), None, None
@@ -76,7 +78,9 @@ def _recorded(config: PolicyTrainConfig, device: torch.device) -> Opened:
     if config.caches:
         from ganglion.training.demonstrations.feature_cache import FeatureCache
 
-        caches = [FeatureCache(folder, EpisodeSet(data)) for folder, data in zip(config.caches, config.folders, strict=True)]
+        caches = [
+            FeatureCache(folder, EpisodeSet(data)) for folder, data in zip(config.caches, config.folders, strict=True)
+        ]
         facts = caches[0].facts
         source = RecordedSource(config, [cache.features for cache in caches], facts)
         return source, None, _vl(config, facts.to_dict())
