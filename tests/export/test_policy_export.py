@@ -149,13 +149,13 @@ def test_a_policy_of_another_robot_is_refused(tmp_path):
 
 def test_another_base_than_in_training_is_refused(tmp_path):
     from ganglion.export.onnx_policy import open_policy
+    from ganglion.model.backbone.facts import describe_backbone
     from ganglion.model.policy.config import policy_config
     from ganglion.model.policy.policy import VLAPolicy
 
-    base = "offline:qwen2_vl?untrained"
     seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
-    facts = {"base": base, "base_hash": "0" * 64, "vl_layer": 1, "vl_age_ms": [0, 150], "instruction": "Go."}
-    write_policy(tmp_path, seeing, **facts)
+    facts = {**describe_backbone("offline:qwen2_vl?untrained", 1).to_dict(), "base_hash": "0" * 64}
+    write_policy(tmp_path, seeing, **facts, vl_age_ms=[0, 150], instruction="Go.")
     VLAPolicy(policy_config(seeing, "tiny", vl_width=16)).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="was trained on another base: 'offline:qwen2_vl"):
         open_policy(tmp_path)
@@ -164,6 +164,39 @@ def test_another_base_than_in_training_is_refused(tmp_path):
     write_json(tmp_path / "run.json", run)
     with pytest.raises(InputError, match=r"run.json: has no key 'vl_layer'"):
         open_policy(tmp_path)
+
+
+def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
+    from PIL import Image
+
+    from ganglion.export.onnx_policy import export_policy
+    from ganglion.export.parity import position_ids
+    from ganglion.model.backbone.backbone import Backbone
+    from ganglion.model.backbone.facts import describe_backbone
+    from ganglion.model.backbone.finetune import FinetuneOptions, finetune, learning
+    from ganglion.model.backbone.tuned import TUNED, save_tuned
+    from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.policy import VLAPolicy
+
+    seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
+    backbone = Backbone(describe_backbone("offline:qwen2_vl?untrained", 1, precision="float32"), "cpu")
+    write_policy(tmp_path / "trained", seeing, **backbone.facts.to_dict(), vl_age_ms=[0, 150], instruction="Go.")
+    VLAPolicy(policy_config(seeing, "tiny", vl_width=128)).save_pretrained(tmp_path / "trained")
+    options, image = FinetuneOptions("lora", r=4), Image.new("RGB", (112, 84), "olive")
+    with torch.no_grad():
+        before = backbone.features([[image]], ["Go."])[0]
+        finetune(backbone, options)
+        for _, value in learning(backbone):
+            value.normal_(0, 0.1)
+        tuned = backbone.features([[image]], ["Go."])[0]
+    assert (tuned - before).abs().max() > 0.1
+    save_tuned(backbone, options, tmp_path / "trained" / TUNED)
+    export_policy(tmp_path / "trained", tmp_path / "bundle")
+    inputs = backbone.encode([[image]], ["Go."]).inputs
+    feeds = {name: inputs[name].numpy() for name in ("pixel_values", "image_grid_thw", "input_ids")}
+    positions = position_ids(backbone.model.get_base_model(), inputs).numpy()
+    (found,) = session(tmp_path / "bundle", "vl_encoder.onnx").run(None, {**feeds, "position_ids": positions})
+    np.testing.assert_allclose(found, tuned.numpy(), atol=1e-4, rtol=0)
 
 
 @pytest.fixture(scope="module")

@@ -35,25 +35,15 @@ BASE = "offline:qwen2_vl?untrained"
 
 def write_policy(folder, robot):
     """What training would leave, with random weights of which every one matters."""
-    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.backbone.facts import describe_backbone
     from ganglion.model.policy.config import policy_config
     from ganglion.model.policy.policy import VLAPolicy
-    from ganglion.model.vlm import load_vlm
 
     torch.manual_seed(3)
-    run = {"base": None}
-    vl_width = 0
+    run = {"base": None, "vl_width": 0}
     if robot.cameras:
-        path = resolve_base(BASE)
-        vl_width = load_vlm(path).config.get_text_config().hidden_size
-        run = {
-            "base": BASE,
-            "base_hash": base_hash(path),
-            "vl_layer": 1,
-            "vl_age_ms": [0.0, 150.0],
-            "instruction": "Touch.",
-        }
-    policy = VLAPolicy(policy_config(robot, "tiny", vl_width=vl_width)).eval()
+        run = {**describe_backbone(BASE, 1).to_dict(), "vl_age_ms": [0.0, 150.0], "instruction": "Touch."}
+    policy = VLAPolicy(policy_config(robot, "tiny", vl_width=run["vl_width"])).eval()
     for value in policy.parameters():
         if value.ndim < 2:
             torch.nn.init.normal_(value, value.mean().item(), 0.3)
@@ -324,7 +314,6 @@ def seen(session, jpeg, stamp_ns):
 def torch_features(jpeg, instruction):
     from ganglion.model.checkpoint import resolve_base
     from ganglion.model.processor import load_processor
-    from ganglion.model.vl_features import vl_features
     from ganglion.model.vlm import load_vlm
 
     path = resolve_base(BASE)
@@ -333,7 +322,7 @@ def torch_features(jpeg, instruction):
     chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     inputs = processor(text=[chat], images=[Image.open(io.BytesIO(jpeg)).convert("RGB")], return_tensors="pt")
     with torch.no_grad():
-        return vl_features(load_vlm(path, dtype=torch.float32), inputs, 1)
+        return load_vlm(path, dtype=torch.float32).model(**inputs, output_hidden_states=True).hidden_states[1]
 
 
 def test_frame_and_samples_to_chunk_equals_the_trained_policy_and_backbone(seeing_engine, seeing):

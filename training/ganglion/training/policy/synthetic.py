@@ -21,9 +21,11 @@ from torch import Tensor
 from ganglion.core.errors import InputError
 from ganglion.core.normalization import Normalization
 from ganglion.core.specs import RobotSpec, default_robot
+from ganglion.model.backbone.backbone import Backbone
+from ganglion.model.backbone.facts import describe_backbone
 from ganglion.simulation.expert import expert_chunks
 from ganglion.simulation.near_peak import NearPeakStream
-from ganglion.training.policy.backbone import Backbone
+from ganglion.training.policy.backbone import frame_features
 from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.source import sensor_batch, tensor
@@ -64,12 +66,13 @@ class NeedleSource:
         if len(self.robot.cameras) > 1:
             raise InputError("has more than one camera", where=f"robot {self.robot.name}", remedy="declare one")
         self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
-        backbone = Backbone(config.base, config.vl_layer, config.instruction) if self.robot.cameras else None
+        backbone = Backbone(describe_backbone(config.base, config.vl_layer)) if self.robot.cameras else None
         self._train = self._frames(backbone, config.frames, 0, "frames to learn from")
         self._fresh = self._frames(backbone, config.eval_count, _HELD_BACK_WORLD, "fresh frames")
         self.vl_width = 0 if self._train.features is None else self._train.features.shape[-1]
         self.norm = self._statistics()
-        self.facts: dict[str, Any] = {"data": config.data, **(backbone.facts if backbone else {"base": None})}
+        seen = {**backbone.facts.to_dict(), "instruction": config.instruction} if backbone else {"base": None}
+        self.facts: dict[str, Any] = {"data": config.data, **seen}
 
     def batch(self, number: int) -> Batch:
         """See Source: sequences of some worlds, each read with a frame of another one."""
@@ -107,7 +110,7 @@ class NeedleSource:
         features = None
         if backbone:
             images = [worlds[w].frame(time) for w, time in zip(world, time_s, strict=True)]
-            features = backbone.features(images, what)
+            features = frame_features(backbone, images, self._config.instruction, what)
         return _Frames(worlds, world, time_s, features)
 
     def _batch(self, frames: _Frames, felt: Ints, newest: Ints, seen: Ints, ages_s: Floats) -> Batch:
