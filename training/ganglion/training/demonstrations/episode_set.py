@@ -61,11 +61,15 @@ class EpisodeSet:
         """What identifies one episode's content."""
         return str(self._facts(name)["digest"])
 
+    def episode_folder(self, name: str) -> Path:
+        """Where an episode lies."""
+        return self.folder / _EPISODES / name
+
     def _facts(self, name: str) -> dict[str, Any]:
-        return read_facts(self.folder / _EPISODES / name)
+        return read_facts(self.episode_folder(name))
 
     def _open_now(self, index: int) -> Episode:
-        return open_episode(self.folder / _EPISODES / self.names[index])
+        return open_episode(self.episode_folder(self.names[index]))
 
 
 def is_set(folder: Path) -> bool:
@@ -88,15 +92,19 @@ class SetWriter:
         self._folder, names = folder, _names(folder)
         self._number = int(names[-1]) + 1 if names else 0
 
-    def add(self, episode: Episode) -> str:
+    def add(self, episode: Episode, where: object = None) -> str:
         """Check an episode and write it; returns its name.
+
+        Args:
+            episode: what to write.
+            where: what an error calls it; None: the set and its name there.
 
         Raises:
             InputError: it doesn't fit the robot. Nothing was written.
             GanglionError: the disk is full.
         """
         name = f"{self._number:06d}"
-        check_episode(episode, self.robot, f"{self._folder}: episode {name}")
+        check_episode(episode, self.robot, where or f"{self._folder}: episode {name}")
         write_episode(self._folder / _EPISODES / name, episode)
         self._number += 1
         return name
