@@ -108,7 +108,7 @@ def test_ages_span_the_range_and_tell_how_far_the_target_is_ahead_of_the_frame(t
     assert ages.min() >= 0.04 and ages.max() <= 0.12 and ages.max() - ages.min() > 0.06
     held_back = torch.cat([batch.vl_age_s.flatten() for batch in source.held_back()])
     assert held_back.min() >= 0.04 and held_back.max() <= 0.12 + 1 / 650
-    assert source.vl_width == 128 and source.facts["base_hash"]
+    assert source.vl.vl_width == 128 and source.vl.base == UNTRAINED
 
 
 def test_held_back_worlds_are_not_training_worlds(tmp_path: Path) -> None:

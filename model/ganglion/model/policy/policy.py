@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganglion.core.errors import InputError
 from ganglion.core.images import ImageLike
 from ganglion.core.normalization import Normalization, read_normalization, write_normalization
-from ganglion.core.paths import write_json, written_aside
+from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
-from ganglion.model.backbone import Backbone
+from ganglion.model.backbone.backbone import Backbone
+from ganglion.model.backbone.facts import read_facts
+from ganglion.model.backbone.finetune import FinetuneOptions
+from ganglion.model.backbone.tuned import TUNED, load_tuned, save_tuned
+from ganglion.model.checkpoint import base_hash, resolve_base
 from ganglion.model.policy.config import config_to_dict, read_config
 from ganglion.model.policy.context import Context
 from ganglion.model.policy.network import PolicyNetwork
+from ganglion.model.tensor_file import open_tensors, write_tensors
 
 WEIGHTS, CONFIG, ROBOT, NORM, VL = "model.safetensors", "config.json", "robot.json", "norm.json", "vl.json"
 _COPY = "copy the folder again or train the policy again"
@@ -44,6 +47,7 @@ class VLAPolicy:
     vl        with cameras: the backbone's facts (ganglion.model.backbone), "instruction" and "age_ms", the goal it was
               trained to follow where none is named and the range of ages it knows; else None
     backbone  the loaded backbone, None without cameras or where it was left out
+    tuned     what of the backbone learned
     """
 
     network: PolicyNetwork
@@ -51,6 +55,7 @@ class VLAPolicy:
     norm: Normalization
     vl: Mapping[str, Any] | None = None
     backbone: Backbone | None = None
+    tuned: FinetuneOptions = field(default_factory=FinetuneOptions)
 
     @torch.no_grad()
     def predict(
@@ -102,16 +107,14 @@ class VLAPolicy:
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the folder, each file atomically."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
-        with written_aside(folder / WEIGHTS) as aside:
-            save_file(tensors, aside, metadata={"format": "pt"})
+        write_tensors(folder / WEIGHTS, self.network.state_dict())
         write_json(folder / CONFIG, config_to_dict(self.network.config))
         write_json(folder / ROBOT, to_dict(self.robot))
         write_normalization(folder / NORM, self.norm)
         if self.vl is not None:
             write_json(folder / VL, dict(self.vl))
         if self.backbone is not None:
-            self.backbone.save_tuned(folder)
+            save_tuned(self.backbone, self.tuned, folder / TUNED)
 
     @classmethod
     def from_pretrained(
@@ -129,20 +132,10 @@ class VLAPolicy:
                 policy was trained on.
         """
         folder = Path(folder)
-        network = PolicyNetwork(read_config(folder / CONFIG))
-        where = folder / WEIGHTS
-        try:
-            network.load_state_dict(load_file(where))
-        except FileNotFoundError:
-            raise InputError("is missing", where=where, remedy=_COPY) from None
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"can't be read ({error})", where=where, remedy=_COPY) from None
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise InputError(f"doesn't fit {CONFIG} ({reason})", where=where, remedy=_COPY) from None
+        network = load_network(folder)
         robot = robot_from_dict(_read_json(folder / ROBOT), folder / ROBOT)
         vl = _read_json(folder / VL) if network.config.vl_width else None
-        seen = Backbone.of_policy(folder, vl, device=device) if vl is not None and backbone else None
+        seen = _load_backbone(folder, vl, device) if vl is not None and backbone else None
         return cls(network.to(device).eval(), robot, read_normalization(folder / NORM), vl, seen)
 
     def _rows(self, images: Any, sensors: Any, state: Any) -> int:
@@ -169,7 +162,7 @@ class VLAPolicy:
         ordered = [[shown[name] for name in cameras if name in shown] for shown in images]
         goal = self.vl["instruction"] if instruction is None else instruction
         goals = [goal] * len(images) if isinstance(goal, str) else list(goal)
-        features, mask = self.backbone(ordered, goals)
+        features, mask = self.backbone.features(ordered, goals)
         ages = torch.as_tensor(np.broadcast_to(np.asarray(vl_age_s, np.float32), (len(images),)).copy())
         return context._replace(vl_features=features, vl_mask=mask, vl_age_s=ages)
 
@@ -186,12 +179,45 @@ class VLAPolicy:
             return torch.zeros(shape), torch.zeros(rows, config.window_frames, groups, dtype=torch.bool)
         _check_shape("sensors", sensors, shape)
         normal = torch.as_tensor(self.norm.sensor.normalize(sensors))
-        hops = ~torch.isnan(normal).unflatten(1, (-1, config.hop_samples))
-        recorded = torch.stack([part.flatten(2).all(2) for part in hops.split(config.channel_groups, dim=3)], dim=2)
+        hops = ~torch.isnan(normal).reshape(rows, -1, config.hop_samples, config.channels)
+        recorded = torch.stack(
+            [part.flatten(2).all(2) for part in torch.split(hops, list(config.channel_groups), dim=3)], dim=2
+        )
         if present is not None:
             _check_shape("present", present, tuple(recorded.shape))
             recorded &= torch.as_tensor(present)
         return normal, recorded
+
+
+def load_network(folder: Path) -> PolicyNetwork:
+    """Encoder and expert alone, of a policy's folder.
+
+    Raises:
+        InputError: a file is missing or damaged, or weights and config disagree.
+    """
+    network, where = PolicyNetwork(read_config(folder / CONFIG)), folder / WEIGHTS
+    tensors, _ = open_tensors(where)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"doesn't fit {CONFIG} ({reason})", where=where, remedy=_COPY) from None
+    return network
+
+
+def _load_backbone(folder: Path, vl: Mapping[str, Any], device: torch.device | str) -> Backbone:
+    facts = read_facts(vl, folder / VL)
+    if (found := base_hash(resolve_base(facts.base))) != facts.base_hash:
+        raise InputError(
+            f"was trained on another base: {facts.base!r} has hash {found[:12]}, the policy wants"
+            f" {facts.base_hash[:12]}",
+            where=folder,
+            remedy="restore that base, or train the policy again",
+        )
+    backbone = Backbone(facts, device)
+    if (folder / TUNED).is_dir():
+        load_tuned(backbone, folder / TUNED)
+    return backbone.eval()
 
 
 def _check_shape(name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from ganglion.model.policy.network import PolicyNetwork
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a backbone is to see of each read of a batch, B * R of them: encoded images in camera order, and the goal."""
+    """What a backbone is to see of each read, B * R of them: encoded images in camera order, and the goal."""
 
     images: Sequence[Sequence[bytes]]
     instructions: Sequence[str]
@@ -66,8 +66,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors there."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+        return Batch(**values | moved)
 
 
 def with_noise(batch: Batch, seed: Sequence[int]) -> Batch:

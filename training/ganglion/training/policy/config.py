@@ -81,7 +81,7 @@ class PolicyTrainConfig:
     """Options of `ganglion train policy`. An interrupted run is continued by giving the same command again."""
 
     data: str | list[str] = SYNTHETIC
-    """What to imitate: a folder of episodes or a list of them, "synthetic" (the needle robot), or OCT volumes (.npz)."""
+    """What to imitate: a folder of episodes, a list of them, "synthetic" (the needle robot), or OCT volumes (.npz)."""
     out: Path = Path("runs/policy")
     """Folder for weights, robot spec, normalization, history and metrics."""
     size: str = "small"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from ganglion.core.errors import InputError
@@ -16,7 +14,7 @@ from ganglion.model.backbone.finetune import FinetuneOptions, finetune
 from ganglion.model.backbone.tuned import TUNED, load_tuned
 from ganglion.model.policy.config import policy_config
 from ganglion.model.policy.network import PolicyNetwork
-from ganglion.model.policy.policy import WEIGHTS, VLAPolicy
+from ganglion.model.policy.policy import VLAPolicy, load_network
 from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig, VlOptions
 from ganglion.training.policy.optimization import Groups, trainable
@@ -54,8 +52,9 @@ class Learner:
         assert self.policy.backbone is not None
         with torch.set_grad_enabled(torch.is_grad_enabled() and bool(set(self.groups) & {"vl", "vl_lora", "vision"})):
             features, mask = self.policy.backbone.features(batch.pictures.images, batch.pictures.instructions)
-        reads = batch.actions.shape[:2]
-        return replace(batch, vl_features=features.unflatten(0, reads), vl_mask=mask.unflatten(0, reads), pictures=None)
+        rows = (*batch.actions.shape[:2], -1)
+        features = features.reshape(*rows, features.shape[-1])
+        return replace(batch, vl_features=features, vl_mask=mask.reshape(rows), pictures=None)
 
     def learn(self, learning: bool) -> None:
         """Switch dropout on or off, of what learns."""
@@ -65,11 +64,7 @@ class Learner:
 
 
 def make_learner(
-    config: PolicyTrainConfig,
-    source: Source,
-    backbone: Backbone | None,
-    vl: dict[str, Any] | None,
-    device: torch.device,
+    config: PolicyTrainConfig, source: Source, backbone: Backbone | None, instruction: str, device: torch.device
 ) -> Learner:
     """The network with fresh weights, or those of the stage before, and what of the backbone is to learn.
 
@@ -77,7 +72,7 @@ def make_learner(
         config: of the run; its seed draws the weights.
         source: gives the shapes.
         backbone: loaded where pictures are to be looked at, else None.
-        vl: what the policy will say of its backbone, see VLAPolicy.
+        instruction: what the policy is to follow where no goal is named.
         device: where it goes.
 
     Raises:
@@ -87,7 +82,7 @@ def make_learner(
     shape = policy_config(
         source.robot,
         config.size,  # type: ignore[arg-type]  # checked, as are the next two
-        vl_width=source.vl_width,
+        vl_width=source.vl.vl_width if source.vl else 0,
         fusion=config.fusion,  # type: ignore[arg-type]
         head=config.head,  # type: ignore[arg-type]
         flow_steps=config.flow_steps,
@@ -101,7 +96,9 @@ def make_learner(
         if config.vl.gradient_checkpointing:
             backbone.checkpoint_gradients()
     if config.init_from is not None:
-        _load_network(network, config.init_from)
+        _start_from(network, config.init_from)
+    sees = {"instruction": instruction, "age_ms": list(config.vl.age_ms)}
+    vl = {**source.vl.to_dict(), **sees} if source.vl else None
     policy = VLAPolicy(network.to(device), source.robot, source.norm, vl, backbone, tuned)
     return Learner(policy, trainable(network, groups), source, device)
 
@@ -118,14 +115,14 @@ def finetune_options(options: VlOptions) -> FinetuneOptions:
     )
 
 
-def _load_network(network: PolicyNetwork, folder: Path) -> None:
-    where = folder / WEIGHTS
-    try:
-        network.load_state_dict(load_file(where))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(
-            f"has another shape ({reason})", where=where, remedy="give the same size, fusion and head, or leave it out"
-        ) from None
-    except Exception as error:  # safetensors has errors of its own
-        raise InputError(f"can't be read ({error})", where=where, remedy="correct --init_from") from None
+def _start_from(network: PolicyNetwork, folder: Path) -> None:
+    before = load_network(folder)
+    for field in fields(network.config):
+        ours, theirs = getattr(network.config, field.name), getattr(before.config, field.name)
+        if ours != theirs:
+            raise InputError(
+                f"has {field.name} {theirs}, the run {ours}",
+                where=folder,
+                remedy="give the stage before the same size, fusion, head, base and robot",
+            )
+    network.load_state_dict(before.state_dict())

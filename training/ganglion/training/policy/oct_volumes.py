@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.normalization import Normalization
+from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.simulation.oct_replay import (
     DEPTH_BINS,
     RASTER_SAMPLES,
@@ -27,8 +28,8 @@ from ganglion.simulation.oct_replay import (
     split_volumes,
     volume_paths,
 )
-from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.batch import Batch
+from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.source import sensor_batch
 from ganglion.training.policy.statistics import action_scale, sensor_scale, statistics_of
 
@@ -47,7 +48,7 @@ class OctSource:
         InputError: a volume can't be read, or there are too few.
     """
 
-    vl_width = 0
+    vl: BackboneFacts | None = None
 
     def __init__(self, config: PolicyTrainConfig) -> None:
         self.robot = oct_robot()
@@ -67,7 +68,7 @@ class OctSource:
         self._steady = np.median(
             np.concatenate([scan(volume, numbers)[:, -DEPTH_BINS:] for volume in self._train]), axis=0
         )
-        self.facts: dict[str, Any] = {"data": "OCT volumes", "base": None, "volumes": dict(parts)}
+        self.facts: dict[str, Any] = {"data": "OCT volumes", "volumes": dict(parts)}
 
     def batch(self, number: int) -> Batch:
         """See Source."""

@@ -84,7 +84,8 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
     parts = list(tensors)
     flat = torch.cat([part.flatten() for part in parts])
     torch.distributed.all_reduce(flat)
-    for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+    totals = torch.split(flat, [part.numel() for part in parts])
+    for part, total in zip(parts, totals, strict=True):
         part.copy_(total.view_as(part))
 
 
@@ -96,7 +97,7 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_flags())
 
 

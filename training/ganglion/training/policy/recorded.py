@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganglion.core.errors import InputError
-from ganglion.core.normalization import Normalization
-from ganglion.core.specs import RobotSpec
+from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.training.demonstrations.cutting import (
     SensorWindow,
     Views,
@@ -34,6 +32,7 @@ from ganglion.training.policy.robots import common_robot
 from ganglion.training.policy.source import tensor
 from ganglion.training.policy.statistics import recorded_normalization
 
+Features = Callable[[int, int], Tensor]
 _EVALUATION_BATCH = 16
 _DRAW, _HELD_BACK = 11, 12  # streams of random numbers
 
@@ -42,23 +41,19 @@ class RecordedSource:
     """See Source.
 
     Args:
-        config: names the sets, the caches, and how moments are drawn.
+        config: names the sets, and how moments are drawn.
+        vl: the backbone whose features are read; None where cameras are not looked at.
         features: for each set (episode, view) -> VL features (tokens, vl_width); empty where a backbone is to see.
-        vl_width: features of a VL token; 0 where cameras are not looked at.
-        facts: of the base.
 
     Raises:
         InputError: a set can't be read, sets are of robots that differ, or a side of the split is empty.
     """
 
     def __init__(
-        self,
-        config: PolicyTrainConfig,
-        features: Sequence[Any] = (),
-        vl_width: int = 0,
-        facts: dict[str, Any] | None = None,
+        self, config: PolicyTrainConfig, vl: BackboneFacts | None = None, features: Sequence[Features] = ()
     ) -> None:
-        self._config, self._features, self.vl_width = config, features, vl_width
+        self._config, self.vl, self._features = config, vl, features
+        self.vl_width = vl.vl_width if vl else 0
         self._sets = [EpisodeSet(Path(folder)) for folder in config.folders]
         self.robot = common_robot([(str(s.folder), s.robot) for s in self._sets])
         self._sensor = self.robot.sensors[0] if self.robot.sensors and config.fusion != "none" else None
@@ -71,7 +66,6 @@ class RecordedSource:
             "data": [str(folder) for folder in config.folders],
             "moments": {"train": len(self._train), "with_sensor": int(self._train.felt.sum())},
             "epoch_length": self._order.epoch_length,
-            **(facts or {"base": None}),
         }
 
     @property

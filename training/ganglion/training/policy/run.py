@@ -59,8 +59,8 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
             print(f"{config.out} holds this run, finished; --force trains it again")
         found: dict[str, Any] = json.loads((config.out / METRICS_FILE).read_text(encoding="utf-8"))
         return found
-    source, backbone, vl = open_source(config, device)
-    learner = make_learner(config, source, backbone, vl, device)
+    source, backbone, instruction = open_source(config, device)
+    learner = make_learner(config, source, backbone, instruction, device)
     progress = train(learner, config, make_schedule(config, source), lambda: keep_best(config.out, learner))
     metrics = score(learner, config)
     if is_main():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganglion.core.normalization import Normalization
 from ganglion.core.specs import RobotSpec, SensorSpec
+from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.training.policy.batch import Batch
 
 Floats = npt.NDArray[np.floating]
@@ -21,13 +22,13 @@ class Source(Protocol):
     """Training and evaluation data for one robot.
 
     norm           scaling from training data only
-    vl_width       features of a VL token, 0 without cameras
-    facts          what run.json should say of the data and the base
+    vl             the backbone whose features are read, None without cameras
+    facts          what run.json should say of the data
     """
 
     robot: RobotSpec
     norm: Normalization
-    vl_width: int
+    vl: BackboneFacts | None
     facts: dict[str, Any]
 
     def batch(self, number: int) -> Batch:
@@ -37,7 +38,7 @@ class Source(Protocol):
         """The sum of that batch's weights, without making it."""
 
     def held_back(self, part: str = "test") -> Iterator[Batch]:
-        """All of the data that the policy is scored on and never trained on; part "validation" chooses among weights."""
+        """All data of a part that is never trained on: "test" to score on, "validation" to choose weights by."""
 
 
 def tensor(array: Any) -> Tensor:

@@ -15,26 +15,24 @@ if TYPE_CHECKING:
     from ganglion.model.backbone.backbone import Backbone
     from ganglion.training.policy.source import Source
 
-Opened = tuple["Source", "Backbone | None", "dict[str, Any] | None"]
 
-
-def open_source(config: PolicyTrainConfig, device: torch.device) -> Opened:
-    """The source, the backbone if pictures are to be looked at, and what the policy will say of its backbone.
+def open_source(config: PolicyTrainConfig, device: torch.device) -> tuple[Source, Backbone | None, str]:
+    """The source, the backbone if it is to look at pictures, and the goal that is meant where none is named.
 
     Raises:
         InputError: data, base or cache can't be used, or don't fit together.
     """
     if config.is_synthetic:
-        return _synthetic(config, device)
+        from ganglion.training.policy.synthetic import NeedleSource
+
+        return NeedleSource(config), None, config.instruction
     if all(is_set(Path(folder)) for folder in config.folders):
         return _recorded(config, device)
     if len(config.folders) > 1:
-        raise InputError(
-            "a set of episodes and something else", where=", ".join(config.folders), remedy="give sets alone"
-        )
+        raise InputError("a set of episodes and something else", where=str(config.data), remedy="give sets alone")
     from ganglion.training.policy.oct_volumes import OctSource
 
-    return OctSource(config), None, None
+    return OctSource(config), None, ""
 
 
 def identity(config: PolicyTrainConfig) -> dict[str, Any]:
@@ -63,38 +61,23 @@ def looks(config: PolicyTrainConfig) -> bool:
     return any(is_set(Path(folder)) and EpisodeSet(folder).robot.cameras for folder in config.folders)
 
 
-def _synthetic(config: PolicyTrainConfig, device: torch.device) -> Opened:
-    from ganglion.training.policy.synthetic import NeedleSource
-
-    source = NeedleSource(config, device=device)
-    return source, None, {**source.vl, "instruction": config.instruction, "age_ms": list(config.vl.age_ms)}
-
-
-def _recorded(config: PolicyTrainConfig, device: torch.device) -> Opened:
+def _recorded(config: PolicyTrainConfig, device: torch.device) -> tuple[Source, Backbone | None, str]:
+    """Recorded episodes have goals of their own; the first one's is meant where none is named."""
     from ganglion.training.policy.recorded import RecordedSource
 
+    goal = EpisodeSet(config.folders[0])[0].instruction
     if not looks(config):
-        return RecordedSource(config), None, None
+        return RecordedSource(config), None, goal
     if config.caches:
-        from ganglion.training.demonstrations.feature_cache import FeatureCache
+        from ganglion.training.demonstrations.feature_cache import open_caches
 
-        caches = [
-            FeatureCache(folder, EpisodeSet(data)) for folder, data in zip(config.caches, config.folders, strict=True)
-        ]
-        facts = caches[0].facts
-        source = RecordedSource(config, [cache.features for cache in caches], facts)
-        return source, None, _vl(config, facts.to_dict())
+        facts, features = open_caches(config.caches, config.folders)
+        return RecordedSource(config, facts, features), None, goal
     from ganglion.model.backbone.backbone import Backbone
     from ganglion.model.backbone.facts import describe_backbone
 
     facts = describe_backbone(config.vl.base, config.vl.layer, max_pixels=config.vl.max_pixels)
-    return RecordedSource(config, (), facts), Backbone(facts, device), _vl(config, facts.to_dict())
-
-
-def _vl(config: PolicyTrainConfig, facts: dict[str, Any]) -> dict[str, Any]:
-    """Recorded episodes have instructions of their own; the first is what is meant where none is named."""
-    instruction = EpisodeSet(config.folders[0])[0].instruction
-    return {**facts, "instruction": instruction, "age_ms": list(config.vl.age_ms)}
+    return RecordedSource(config, facts), Backbone(facts, device), goal
 
 
 def _data_hash(folder: Path) -> str:

@@ -66,13 +66,13 @@ class NeedleSource:
         if len(self.robot.cameras) > 1:
             raise InputError("has more than one camera", where=f"robot {self.robot.name}", remedy="declare one")
         self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
-        backbone = Backbone(describe_backbone(config.base, config.vl_layer)) if self.robot.cameras else None
+        facts = describe_backbone(config.vl.base, config.vl.layer, max_pixels=config.vl.max_pixels)
+        backbone = Backbone(facts) if self.robot.cameras else None
         self._train = self._frames(backbone, config.frames, 0, "frames to learn from")
         self._fresh = self._frames(backbone, config.eval_count, _HELD_BACK_WORLD, "fresh frames")
-        self.vl_width = 0 if self._train.features is None else self._train.features.shape[-1]
         self.norm = self._statistics()
-        seen = {**backbone.facts.to_dict(), "instruction": config.instruction} if backbone else {"base": None}
-        self.facts: dict[str, Any] = {"data": config.data, **seen}
+        self.vl = facts if backbone else None
+        self.facts: dict[str, Any] = {"data": config.data}
 
     def batch(self, number: int) -> Batch:
         """See Source: sequences of some worlds, each read with a frame of another one."""
@@ -88,15 +88,15 @@ class NeedleSource:
         return float(self._batch_size)
 
     def held_back(self, part: str = "test") -> Iterator[Batch]:
-        """See Source: frames of worlds never trained on, each with its own world's sensor, read once; all are "test"."""
+        """See Source: frames of worlds never trained on, each with its own world's sensor, read once, as "test"."""
         if part != "test":
             return
         rng, count = np.random.default_rng([self._config.seed, 4]), len(self._fresh.world)
-        for part in np.array_split(np.arange(count), math.ceil(count / 16)):
-            ages_s = self._ages_s(rng, part.shape)
-            newest = np.ceil((self._fresh.time_s[part] + ages_s) * self._sensor.rate_hz).astype(np.int64)
-            exact_s = newest / self._sensor.rate_hz - self._fresh.time_s[part]
-            yield self._batch(self._fresh, self._fresh.world[part], newest, part[:, None], exact_s[:, None])
+        for rows in np.array_split(np.arange(count), math.ceil(count / 16)):
+            ages_s = self._ages_s(rng, rows.shape)
+            newest = np.ceil((self._fresh.time_s[rows] + ages_s) * self._sensor.rate_hz).astype(np.int64)
+            exact_s = newest / self._sensor.rate_hz - self._fresh.time_s[rows]
+            yield self._batch(self._fresh, self._fresh.world[rows], newest, rows[:, None], exact_s[:, None])
 
     def _ages_s(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         low_ms, high_ms = self._config.vl.age_ms
