@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganglion.core.errors import InputError
+from ganglion.core.errors import BundleError, InputError
 from ganglion.core.images import ImageLike
-from ganglion.core.normalization import Normalization, read_normalization, write_normalization
+from ganglion.core.normalization import Normalization, Scale, read_normalization, write_normalization
 from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
 from ganglion.model.backbone.backbone import Backbone
 from ganglion.model.backbone.facts import read_facts
-from ganglion.model.backbone.finetune import FinetuneOptions
 from ganglion.model.backbone.tuned import TUNED, load_tuned, save_tuned
 from ganglion.model.checkpoint import base_hash, resolve_base
-from ganglion.model.policy.config import config_to_dict, read_config
+from ganglion.model.policy.config import PolicyConfig, config_to_dict, read_config
 from ganglion.model.policy.context import Context
 from ganglion.model.policy.network import PolicyNetwork
 from ganglion.model.tensor_file import open_tensors, write_tensors
@@ -47,7 +46,6 @@ class VLAPolicy:
     vl        with cameras: the backbone's facts (ganglion.model.backbone), "instruction" and "age_ms", the goal it was
               trained to follow where none is named and the range of ages it knows; else None
     backbone  the loaded backbone, None without cameras or where it was left out
-    tuned     what of the backbone learned
     """
 
     network: PolicyNetwork
@@ -55,7 +53,6 @@ class VLAPolicy:
     norm: Normalization
     vl: Mapping[str, Any] | None = None
     backbone: Backbone | None = None
-    tuned: FinetuneOptions = field(default_factory=FinetuneOptions)
 
     @torch.no_grad()
     def predict(
@@ -114,11 +111,16 @@ class VLAPolicy:
         if self.vl is not None:
             write_json(folder / VL, dict(self.vl))
         if self.backbone is not None:
-            save_tuned(self.backbone, self.tuned, folder / TUNED)
+            save_tuned(self.backbone, folder / TUNED)
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path | str, *, device: torch.device | str = "cpu", backbone: bool = True
+        cls,
+        folder: Path | str,
+        *,
+        device: torch.device | str = "cpu",
+        backbone: bool = True,
+        vl_precision: str | None = None,
     ) -> VLAPolicy:
         """Load what save_pretrained wrote, in evaluation mode.
 
@@ -126,6 +128,7 @@ class VLAPolicy:
             folder: the folder.
             device: where it goes.
             backbone: False leaves the backbone out: then `predict` is only for policies without cameras.
+            vl_precision: of the backbone; None for the one that the policy was trained with.
 
         Raises:
             InputError: a file is missing or damaged, weights and config disagree, or the base is not the one that the
@@ -135,8 +138,10 @@ class VLAPolicy:
         network = load_network(folder)
         robot = robot_from_dict(_read_json(folder / ROBOT), folder / ROBOT)
         vl = _read_json(folder / VL) if network.config.vl_width else None
-        seen = _load_backbone(folder, vl, device) if vl is not None and backbone else None
-        return cls(network.to(device).eval(), robot, read_normalization(folder / NORM), vl, seen)
+        norm = _read_norm(folder / NORM)
+        _check_robot(network.config, robot, norm, folder)
+        seen = _load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
+        return cls(network.to(device).eval(), robot, norm, vl, seen)
 
     def _rows(self, images: Any, sensors: Any, state: Any) -> int:
         config = self.network.config
@@ -205,8 +210,10 @@ def load_network(folder: Path) -> PolicyNetwork:
     return network
 
 
-def _load_backbone(folder: Path, vl: Mapping[str, Any], device: torch.device | str) -> Backbone:
-    facts = read_facts(vl, folder / VL)
+def _load_backbone(folder: Path, vl: Mapping[str, Any], device: torch.device | str, precision: str | None) -> Backbone:
+    facts, where = read_facts(vl, folder / VL), folder / VL
+    if missing := [name for name in ("instruction", "age_ms") if name not in vl]:
+        raise InputError(f"has no key {missing[0]!r}", where=where, remedy="train the policy again")
     if (found := base_hash(resolve_base(facts.base))) != facts.base_hash:
         raise InputError(
             f"was trained on another base: {facts.base!r} has hash {found[:12]}, the policy wants"
@@ -214,10 +221,41 @@ def _load_backbone(folder: Path, vl: Mapping[str, Any], device: torch.device | s
             where=folder,
             remedy="restore that base, or train the policy again",
         )
-    backbone = Backbone(facts, device)
+    backbone = Backbone(replace(facts, vl_precision=precision or facts.vl_precision), device)
     if (folder / TUNED).is_dir():
         load_tuned(backbone, folder / TUNED)
     return backbone.eval()
+
+
+def _read_norm(path: Path) -> Normalization:
+    try:
+        return read_normalization(path)
+    except BundleError as error:
+        raise InputError(error.what, where=path, remedy=_COPY) from None
+
+
+def _check_robot(config: PolicyConfig, robot: RobotSpec, norm: Normalization, folder: Path) -> None:
+    """See that network, robot and scales are of one size."""
+    sensor = robot.sensors[0] if robot.sensors else None
+    groups = tuple(group.channels for group in sensor.groups) if sensor else ()
+    sizes = {
+        "action dimensions": (config.action_dim, robot.actions.dim, len(norm.action.mean)),
+        "state dimensions": (config.state_dim, robot.state.dim if robot.state else 0, _length(norm.state)),
+        "sensor channels": (config.channels, sum(groups) if config.channel_groups else 0, _length(norm.sensor)),
+        "channel groups": (len(config.channel_groups), len(groups) if config.channel_groups else 0),
+        "cameras": (bool(config.vl_width), bool(robot.cameras)),
+    }
+    for name, found in sizes.items():
+        if len(set(found)) > 1:
+            raise InputError(
+                f"{CONFIG}, {ROBOT} and {NORM} disagree on {name} ({', '.join(map(str, found))})",
+                where=folder,
+                remedy="train the policy for this robot",
+            )
+
+
+def _length(scale: Scale | None) -> int:
+    return 0 if scale is None else len(scale.mean)
 
 
 def _check_shape(name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> None:

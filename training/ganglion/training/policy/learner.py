@@ -10,7 +10,8 @@ from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.model.backbone.backbone import Backbone
-from ganglion.model.backbone.finetune import FinetuneOptions, finetune
+from ganglion.model.backbone.finetune import finetune
+from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.backbone.tuned import TUNED, load_tuned
 from ganglion.model.policy.config import policy_config
 from ganglion.model.policy.network import PolicyNetwork
@@ -87,19 +88,16 @@ def make_learner(
         head=config.head,  # type: ignore[arg-type]
         flow_steps=config.flow_steps,
     )
-    network, tuned = PolicyNetwork(shape), FinetuneOptions()
-    groups: Groups = {}
+    network, groups = PolicyNetwork(shape), dict[str, list[nn.Parameter]]()
     if backbone is not None and config.vl.finetune != "none":
-        tuned = finetune_options(config.vl)
-        before = config.init_from / TUNED if config.init_from else None
-        groups = load_tuned(backbone, before) if before and before.is_dir() else finetune(backbone, tuned)
+        groups = _let_learn(backbone, finetune_options(config.vl), config.init_from)
         if config.vl.gradient_checkpointing:
             backbone.checkpoint_gradients()
     if config.init_from is not None:
         _start_from(network, config.init_from)
     sees = {"instruction": instruction, "age_ms": list(config.vl.age_ms)}
     vl = {**source.vl.to_dict(), **sees} if source.vl else None
-    policy = VLAPolicy(network.to(device), source.robot, source.norm, vl, backbone, tuned)
+    policy = VLAPolicy(network.to(device), source.robot, source.norm, vl, backbone)
     return Learner(policy, trainable(network, groups), source, device)
 
 
@@ -113,6 +111,16 @@ def finetune_options(options: VlOptions) -> FinetuneOptions:
         alpha=options.alpha,
         dropout=options.dropout,
     )
+
+
+def _let_learn(backbone: Backbone, options: FinetuneOptions, before: Path | None) -> dict[str, list[nn.Parameter]]:
+    """A fresh backbone's groups, or those of the stage before, if it let any learn."""
+    if before is None or not (before / TUNED).is_dir():
+        return finetune(backbone, options)
+    groups = load_tuned(backbone, before / TUNED)
+    if replace(backbone.tuned, dropout=options.dropout) != options:
+        raise InputError(f"let {backbone.tuned} learn", where=before / TUNED, remedy="give the same --vl options")
+    return groups
 
 
 def _start_from(network: PolicyNetwork, folder: Path) -> None:
