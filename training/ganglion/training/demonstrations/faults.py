@@ -19,6 +19,7 @@ from ganglion.training.demonstrations.measures import EpisodeFigures, Range, dec
 _OFF_RATE = 0.01  # half a hop in a window of 50: more, and windows have holes (cutting.py)
 _WRONG_RATE = 0.1
 _MANY_LOST = 0.01
+_APART_NS = 10**9
 _NAMED = 4  # episodes, of each finding
 
 Measured = Sequence[EpisodeFigures]
@@ -53,7 +54,7 @@ def find_overlap(measured: Measured, other: Measured) -> list[Finding]:
     )
     same = [one.name for one in measured if one.digest in digests]
     alike = [one.name for one in measured if one.commands in commands and one.digest not in digests]
-    shared = [one.name for one in measured if one.session in sessions]
+    shared = [one.name for one in measured if one.session in sessions and one.digest not in digests]
     found = []
     if same:
         equal = digests == {one.digest for one in measured}
@@ -62,7 +63,7 @@ def find_overlap(measured: Measured, other: Measured) -> list[Finding]:
     if alike:
         what = f"{_of(alike, measured)} have exactly the actions of one of the other"
         found.append(Finding("overlap", FAILED, what, "leave them out of one of the two; split by session"))
-    if shared and len(shared) > len(same):
+    if shared:
         what = f"{_of(shared, measured)} are of a session that the other has too"
         found.append(Finding("sessions", WARNING, what, "split by session: what was recorded together is alike"))
     return found
@@ -98,10 +99,10 @@ def _clocks(robot: RobotSpec, measured: Measured) -> Findings:
         apart = []
         for one in measured:
             timing, actions = one.timings.get(stream), one.timings["actions"]
-            if timing and (timing.first_ns > actions.last_ns or timing.last_ns < actions.first_ns):
+            if timing and max(timing.first_ns - actions.last_ns, actions.first_ns - timing.last_ns) > _APART_NS:
                 apart.append(one.name)
         if apart:
-            what = f"no reading during the actions, in {_of(apart, measured)}"
+            what = f"no reading within a second of the actions, in {_of(apart, measured)}"
             yield Finding(f"clock of {stream}", FAILED, what, "bring all stamps of an episode to one clock")
 
 

@@ -36,6 +36,4 @@ def _check(episodes: EpisodeSet, number: int, name: str) -> None:
             for _ in decoded(episode.cameras[camera.name], camera, where):
                 pass
     if content_digest(episodes.episode_folder(name)) != episodes.episode_digest(name):
-        raise InputError(
-            "is not what its digest says", where=where, remedy="it was changed: copy it or import it again"
-        )
+        raise InputError("is not what its digest says", where=where, remedy="copy the episode again")

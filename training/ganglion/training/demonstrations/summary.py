@@ -68,36 +68,40 @@ def as_lines(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['episodes']} episodes of {found['robot']}, {found['actions_in_all']} actions, "
         f"{seconds['least']:.3g} to {seconds['largest']:.3g} s; instructions: {found['instructions']}"
     )
-    yield ""
-    titles = (
-        ("episodes", 9),
-        ("readings", 10),
-        ("declared", 10),
-        ("measured", 10),
-        ("jitter", 10),
-        ("gaps", 6),
-        ("lost", 7),
-    )
-    yield f"{'stream':<20}" + "".join(f"{title:>{width}}" for title, width in titles)
-    for name, stream in found["streams"].items():
+    yield from ("", *_stream_lines(found["streams"]))
+    yield from _sensor_lines(found["sensors"])
+    for what in ("actions", "state"):
+        if "mean" in found[what]:
+            yield from ("", *_range_lines(what, found[what]))
+    yield from ("", *_session_lines(found["sessions"]))
+
+
+def _stream_lines(streams: Mapping[str, Any]) -> Iterator[str]:
+    titles = ("episodes", "readings", "declared", "measured", "jitter", "gaps", "lost")
+    yield f"{'stream':<20}" + "".join(f"{title:>10}" for title in titles)
+    for name, stream in streams.items():
         rate = "-" if stream["measured_hz"] is None else f"{stream['measured_hz']:.4g} Hz"
         yield (
-            f"{name:<20}{stream['episodes']:>9}{stream['readings']:>10}{stream['declared_hz']:>7g} Hz{rate:>10}"
-            f"{stream['jitter_ms']:>7.3g} ms{stream['gaps']:>6}{stream['lost_share']:>7.2%}"
+            f"{name:<20}{stream['episodes']:>10}{stream['readings']:>10}{stream['declared_hz']:>7g} Hz{rate:>10}"
+            f"{stream['jitter_ms']:>7.3g} ms{stream['gaps']:>10}{stream['lost_share']:>10.2%}"
         )
-    for name, sensor in found["sensors"].items():
+
+
+def _sensor_lines(sensors: Mapping[str, Any]) -> Iterator[str]:
+    for name, sensor in sensors.items():
         absent = [f"{group} absent in {share:.1%}" for group, share in sensor["absent"].items() if share]
         shares = f"in {sensor['share_of_episodes']:.1%} of episodes, with {sensor['share_of_actions']:.1%} of actions"
         yield ", ".join([f"sensor {name}: {shares}", *absent])
-    for what in ("actions", "state"):
-        if "mean" in found[what]:
-            yield ""
-            yield f"{what:<20}{'least':>12}{'largest':>12}{'mean':>12}{'deviation':>12}"
-            for name in found[what]["mean"]:
-                columns = (found[what][key][name] for key in ("least", "largest", "mean", "deviation"))
-                yield f"{name:<20}" + "".join(f"{value:>12.4g}" for value in columns)
-    yield ""
-    sessions = found["sessions"]
+
+
+def _range_lines(what: str, ranges: Mapping[str, Any]) -> Iterator[str]:
+    columns = ("least", "largest", "mean", "deviation")
+    yield f"{what:<20}" + "".join(f"{column:>12}" for column in columns)
+    for name in ranges["mean"]:
+        yield f"{name:<20}" + "".join(f"{ranges[column][name]:>12.4g}" for column in columns)
+
+
+def _session_lines(sessions: Mapping[str, int]) -> Iterator[str]:
     yield f"sessions: {len(sessions)}"
     for name, count in list(sessions.items())[:_SESSIONS_SHOWN]:
         yield f"  {count:>7}  {name}"
