@@ -15,6 +15,8 @@ import numpy.typing as npt
 from ganglion.core.specs import ActionSpec, RobotSpec, SensorSpec
 from ganglion.training.demonstrations.episode import Episode, Stamps, Stream
 
+_STAMP_ROUNDING = 0.01  # samples: stamps are whole nanoseconds, and moments often fall right on one
+
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
@@ -46,8 +48,8 @@ class Views:
 def cut_window(stream: Stream | None, spec: SensorSpec, now_ns: int, absent: Collection[str] = ()) -> SensorWindow:
     """The window that ends at `now_ns`.
 
-    Samples are counted back from the newest; where stamps tell that some are missing, by more than half a hop over the
-    window, each sample goes where its stamp says, and hops that are not whole are absent.
+    Samples are counted back from the newest; where stamps tell that more than half a hop of the window is missing, each
+    sample goes where its stamp says, and hops that are not whole are absent.
 
     Args:
         stream: as recorded; None gives a window in which all is absent.
@@ -64,16 +66,30 @@ def cut_window(stream: Stream | None, spec: SensorSpec, now_ns: int, absent: Col
         )
     begin = max(end - count, 0)
     stamps, values = stream.stamps_ns[begin:end], stream.values[begin:end]
-    ages = (now_ns - stamps) * (spec.rate_hz / 1e9)  # in samples
-    places = np.arange(count + begin - end, count)
-    if max(ages[-1], ages[0] - len(ages)) > hop / 2:
-        places = count - 1 - np.rint(ages - 0.5).astype(np.int64)
-    elif len(values) == count:  # the common case copies nothing
-        return SensorWindow(values, np.broadcast_to(groups, (spec.window_frames, len(groups))))
+    back = _samples_back(stamps, now_ns, spec.rate_hz)
+    if back[0] - (len(back) - 1) <= hop / 2:
+        if len(values) == count:  # the common case copies nothing
+            return SensorWindow(values, np.broadcast_to(groups, (spec.window_frames, len(groups))))
+        back = np.arange(len(back))[::-1]
     samples, recorded = np.zeros((count, spec.channels), values.dtype), np.zeros(count, np.bool_)
-    samples[places[places >= 0]], recorded[places[places >= 0]] = values[places >= 0], True
+    within = back < count
+    places = count - 1 - back[within]
+    samples[places], recorded[places] = values[within], True
     whole: Flags = np.asarray(recorded.reshape(-1, hop).all(axis=1))
     return SensorWindow(samples, np.logical_and.outer(whole, groups))
+
+
+def _samples_back(stamps_ns: Stamps, now_ns: int, rate_hz: float) -> npt.NDArray[np.int64]:
+    """How many samples each one lies before the last that could be there: decreasing, 0 for one just taken.
+
+    Distances are taken to the newest sample, not to `now_ns`, which may fall anywhere between two; jitter of less than
+    half a sample then changes nothing. No two samples get one place, however near their stamps.
+    """
+    per_ns = rate_hz / 1e9
+    lag = int((now_ns - int(stamps_ns[-1])) * per_ns + _STAMP_ROUNDING)
+    newest_first = np.rint((stamps_ns[-1] - stamps_ns[::-1]) * per_ns).astype(np.int64)
+    order = np.arange(len(stamps_ns))
+    return lag + (np.maximum.accumulate(newest_first - order) + order)[::-1]
 
 
 def cut_state(stream: Stream | None, dim: int, now_ns: int) -> tuple[Floats, bool]:
@@ -87,7 +103,8 @@ def cut_state(stream: Stream | None, dim: int, now_ns: int) -> tuple[Floats, boo
 def cut_chunk(actions: Stream, spec: ActionSpec, now_ns: int) -> tuple[Floats, Flags]:
     """What was commanded from `now_ns` on, one row each period: (horizon, dim) float32, and (horizon,) which is real.
 
-    A row is the action commanded at its time or last before it. Behind the end of the episode the last one is repeated.
+    A row is the action commanded last before its time, or up to half a period late. Behind the end of the episode the
+    last one is repeated.
     """
     period_ns = 1e9 / spec.rate_hz
     due_ns = now_ns + np.arange(spec.horizon) * period_ns

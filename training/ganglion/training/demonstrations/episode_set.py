@@ -17,7 +17,7 @@ from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
 from ganglion.training.demonstrations.episode import Episode, check_episode
-from ganglion.training.demonstrations.storage import FACTS, open_episode, read_digest, write_episode
+from ganglion.training.demonstrations.storage import FACTS, open_episode, read_facts, write_episode
 
 FORMAT_VERSION = 1
 _SET, _EPISODES = "set.json", "episodes"
@@ -50,44 +50,83 @@ class EpisodeSet:
         return self._open(index)
 
     def digest(self) -> str:
-        """What identifies robot and content of the whole set, from what was noted when each episode was written."""
+        """What identifies the whole set: robot, and of each episode its words and the digest noted when written."""
         digest = hashlib.blake2b(json.dumps(to_dict(self.robot), sort_keys=True).encode(), digest_size=16)
         for name in self.names:
-            digest.update(f"{name} {self.episode_digest(name)}\n".encode())
+            digest.update(f"{name} {json.dumps(self._facts(name), sort_keys=True)}\n".encode())
         return digest.hexdigest()
 
     def episode_digest(self, name: str) -> str:
         """What identifies one episode's content."""
-        return read_digest(self.folder / _EPISODES / name)
+        return str(self._facts(name)["digest"])
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        return read_facts(self.folder / _EPISODES / name)
 
     def _open_now(self, index: int) -> Episode:
         return open_episode(self.folder / _EPISODES / self.names[index])
+
+
+class SetWriter:
+    """Puts episodes behind those of a set.
+
+    Args:
+        folder: of the set, with or without episodes; it has one writer at a time.
+
+    Raises:
+        InputError: the folder holds no set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.robot = robot_from_dict(_read_set(folder)["robot"], folder / _SET)
+        self._folder, names = folder, _names(folder)
+        self._number = int(names[-1]) + 1 if names else 0
+
+    def add(self, episode: Episode) -> str:
+        """Check an episode and write it; returns its name.
+
+        Raises:
+            InputError: it doesn't fit the robot. Nothing was written.
+            GanglionError: the disk is full.
+        """
+        name = f"{self._number:06d}"
+        check_episode(episode, self.robot, f"{self._folder}: episode {name}")
+        write_episode(self._folder / _EPISODES / name, episode)
+        self._number += 1
+        return name
 
 
 def create_set(folder: Path, robot: RobotSpec, source: dict[str, Any] | None = None) -> None:
     """Begin a set without episodes.
 
     Raises:
-        InputError: the folder holds something.
+        InputError: the folder holds something, or a name of the robot's can be no file's.
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError("is not empty", where=folder, remedy="choose another folder")
+    describe_set(folder, robot, source)
+
+
+def describe_set(folder: Path, robot: RobotSpec, source: dict[str, Any] | None = None) -> None:
+    """Write what a set is of, over what was there.
+
+    Raises:
+        InputError: a name of the robot's can be no file's.
+    """
+    for name in [camera.name for camera in robot.cameras] + [sensor.name for sensor in robot.sensors]:
+        if "/" in name or "\0" in name:
+            raise InputError(f"the name {name!r} can be no file's", where=f"robot {robot.name}", remedy="leave / out")
     write_json(folder / _SET, {"format_version": FORMAT_VERSION, "robot": to_dict(robot), "source": source or {}})
 
 
 def add_episode(folder: Path, episode: Episode) -> str:
-    """Check an episode and put it behind the others of a set; returns its name.
+    """Check an episode and put it behind the others of a set; returns its name. For many, use one SetWriter.
 
     Raises:
         InputError: the folder holds no set, or the episode doesn't fit its robot. Nothing was written.
         GanglionError: the disk is full.
     """
-    robot = robot_from_dict(_read_set(folder)["robot"], folder / _SET)
-    names = _names(folder)
-    name = f"{int(names[-1]) + 1 if names else 0:06d}"
-    check_episode(episode, robot, f"{folder}: episode {name}")
-    write_episode(folder / _EPISODES / name, episode)
-    return name
+    return SetWriter(folder).add(episode)
 
 
 def split_sessions(episodes: EpisodeSet, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -102,27 +141,29 @@ def split_sessions(episodes: EpisodeSet, share: float, seed: int) -> tuple[list[
         InputError: one of the two would be empty.
     """
     sessions: dict[str, list[int]] = {}
+    lengths: dict[str, int] = {}
     for number in range(len(episodes)):
-        sessions.setdefault(episodes[number].session, []).append(number)
+        episode = episodes[number]
+        sessions.setdefault(episode.session, []).append(number)
+        lengths[episode.session] = lengths.get(episode.session, 0) + len(episode.actions.stamps_ns)
     order = sorted(sessions)
     random.Random(seed).shuffle(order)
-    lengths = {name: sum(len(episodes[number].actions.stamps_ns) for number in sessions[name]) for name in order}
-    total, count, held = sum(lengths.values()), 0, list[int]()
+    total, count, held = sum(lengths.values()), 0, set[int]()
     for name in order:
         if count + lengths[name] / 2 < share * total:
             count += lengths[name]
-            held += sessions[name]
+            held.update(sessions[name])
     if share and not 0 < count < total:
         raise InputError(
             f"a share of {share:g} of {len(order)} sessions leaves a side empty",
             where=episodes.folder,
             remedy="give another share, or data of more sessions",
         )
-    return [number for number in range(len(episodes)) if number not in set(held)], sorted(held)
+    return [number for number in range(len(episodes)) if number not in held], sorted(held)
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in (folder / _EPISODES).glob(f"[0-9]*/{FACTS}"))
+    return sorted(path.parent.name for path in (folder / _EPISODES).glob(f"{'[0-9]' * 6}/{FACTS}"))
 
 
 def _read_set(folder: Path) -> dict[str, Any]:

@@ -22,12 +22,14 @@ from ganglion.core.paths import write_json, written_aside
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stamps, Stream
 
 FACTS = "episode.json"
+_AGAIN = "remove the episode or copy it again"
 
 
 def write_episode(folder: Path, episode: Episode) -> None:
     """Write an episode; under its final name it is there whole or not at all.
 
     Raises:
+        InputError: an image is empty.
         GanglionError: the disk is full or the folder can't be written.
     """
     with written_aside(folder) as aside:
@@ -40,7 +42,7 @@ def write_episode(folder: Path, episode: Episode) -> None:
         write_json(
             aside / FACTS,
             {
-                "digest": _digest(aside),
+                "digest": content_digest(aside),
                 "instruction": episode.instruction,
                 "session": episode.session,
                 "state": episode.state is not None,
@@ -52,19 +54,25 @@ def write_episode(folder: Path, episode: Episode) -> None:
         )
 
 
-def read_digest(folder: Path) -> str:
-    """What identifies an episode's content, as noted when it was written.
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What episode.json says of an episode, its content's digest included.
 
     Raises:
-        InputError: it has none.
+        InputError: there is none, or it is damaged.
     """
+    where = folder / FACTS
     try:
-        return str(json.loads((folder / FACTS).read_text(encoding="utf-8"))["digest"])
+        facts: dict[str, Any] = json.loads(where.read_text(encoding="utf-8"))
+        facts["digest"], facts["session"]
+    except FileNotFoundError:
+        raise InputError("is missing", where=where, remedy=_AGAIN) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"is no episode ({error})", where=folder, remedy="remove it or copy it again") from None
+        raise InputError(f"is damaged ({error})", where=where, remedy=_AGAIN) from None
+    return facts
 
 
-def _digest(folder: Path) -> str:
+def content_digest(folder: Path) -> str:
+    """What identifies an episode's content, from all of its stamps, readings and images; reads them from disk."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in folder.iterdir() if path.name != FACTS):
         with path.open("rb") as file:
@@ -78,9 +86,8 @@ def open_episode(folder: Path) -> Episode:
     Raises:
         InputError: a file is missing, cut short or of another kind.
     """
-    where = folder / FACTS
+    facts = read_facts(folder)
     try:
-        facts: dict[str, Any] = json.loads(where.read_text(encoding="utf-8"))
         return Episode(
             instruction=facts["instruction"],
             session=facts["session"],
@@ -92,9 +99,9 @@ def open_episode(folder: Path) -> Episode:
             notes=facts["notes"],
         )
     except FileNotFoundError as error:
-        raise InputError("is missing", where=error.filename or where, remedy="copy the episode again") from None
+        raise InputError("is missing", where=error.filename, remedy=_AGAIN) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"is no episode ({error})", where=folder, remedy="remove it or copy it again") from None
+        raise InputError(f"is damaged ({error})", where=folder, remedy=_AGAIN) from None
 
 
 def _streams(episode: Episode) -> dict[str, Stream]:
@@ -110,15 +117,19 @@ def _open_stream(folder: Path, name: str) -> Stream:
 
 
 def _map(path: Path) -> npt.NDArray[Any]:
-    # A plain view of the map: slices of a np.memmap cost ten times as much.
-    mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped.view(np.ndarray)
+    try:
+        mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise ValueError(f"{path.name}: {str(error).splitlines()[0]}") from None
+    return mapped.view(np.ndarray)  # slices of a np.memmap cost ten times as much
 
 
 def _write_images(folder: Path, name: str, frames: CameraStream) -> None:
     ends, end = [], 0
     with (folder / f"{name}.images").open("wb") as file:
-        for image in frames.encoded:
+        for number, image in enumerate(frames.encoded):
+            if not image:
+                raise InputError(f"has no image at reading {number}", where=name, remedy="leave it out")
             file.write(image)
             end += len(image)
             ends.append(end)
