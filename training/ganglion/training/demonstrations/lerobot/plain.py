@@ -1,8 +1,4 @@
-"""Anyone's LeRobotDataset v3.0 -> episodes of one rate, and the robot they are of as far as the data set tells.
-
-It doesn't tell units, so they are "unknown"; the limits of actions are those of the statistics, and their greatest
-change per second the whole range from one row to the next.
-"""
+"""Anyone's LeRobotDataset v3.0 -> episodes of one rate, and the robot they are of as far as the data set tells."""
 
 from __future__ import annotations
 
@@ -18,60 +14,80 @@ from ganglion.core.errors import InputError
 from ganglion.core.images import upright, upright_size
 from ganglion.core.specs import ActionSpec, CameraSpec, RobotSpec, StateSpec
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
-from ganglion.training.demonstrations.lerobot.dataset import AGAIN, LeRobotDataset, read_json
-from ganglion.training.demonstrations.lerobot.layout import ACTION, BOOKKEEPING, INFO, STATE, STATS, Feature
+from ganglion.training.demonstrations.lerobot.dataset import AGAIN, LeRobotDataset
+from ganglion.training.demonstrations.lerobot.layout import ACTION, BOOKKEEPING, INFO, STATE, Feature
 from ganglion.training.demonstrations.lerobot.video import VideoFrames, png
 
-UNKNOWN = "unknown"  # unit
 _PICTURES = ("video", "image")
 _TOLERANCE_S = 1e-4  # LeRobot's own, for times that should be whole numbers of frames
 
 
 def plain_robot(dataset: LeRobotDataset) -> RobotSpec:
-    """The robot of a data set.
+    """The robot of a data set; limits of its actions are for the episodes to tell.
 
     Raises:
-        InputError: it has no actions of one dimension, or no limits of them.
+        InputError: it has no actions of one dimension, or a feature that can't be what it is called.
     """
     actions, fps = _vector(dataset, ACTION), dataset.fps
-    low, high = (_limits(dataset, name, actions.shape[0]) for name in ("min", "max"))
-    still = high <= low
-    low, high = low - still, high + still  # a spec has no empty range
+    dim = actions.shape[0]
     state = _vector(dataset, STATE) if STATE in dataset.features else None
     return RobotSpec(
         name=dataset.robot_type,
-        cameras=tuple(_camera(key, dataset) for key in _cameras(dataset)),
+        cameras=tuple(_camera(name, key, dataset) for name, key in cameras_of(dataset).items()),
         sensors=(),
-        actions=ActionSpec(
-            names=_names(actions),
-            units=(UNKNOWN,) * actions.shape[0],
-            low=tuple(low.tolist()),
-            high=tuple(high.tolist()),
-            max_rate=tuple(((high - low) * fps).tolist()),
-            rate_hz=fps,
-        ),
-        state=None if state is None else StateSpec(_names(state), (UNKNOWN,) * state.shape[0], fps),
+        actions=ActionSpec(_names(actions), _unknown(dim), (-1.0,) * dim, (1.0,) * dim, (1.0,) * dim, rate_hz=fps),
+        state=None if state is None else StateSpec(_names(state), _unknown(state.shape[0]), fps),
     )
 
 
-def left_out(dataset: LeRobotDataset) -> list[str]:
+def check_fits(robot: RobotSpec, dataset: LeRobotDataset) -> None:
+    """See that a robot that was given is one of these episodes.
+
+    Raises:
+        InputError: naming the camera or the dimensions that differ.
+    """
+    where, remedy = dataset.folder / INFO, "correct --robot"
+    own = plain_robot(dataset)
+    sizes = {camera.name: (camera.width, camera.height) for camera in own.cameras}
+    for camera in robot.cameras:
+        if sizes.get(camera.name) != (camera.width, camera.height):
+            there = ", ".join(f"{name} of {width} x {height}" for name, (width, height) in sizes.items()) or "none"
+            wanted = f"{camera.name} of {camera.width} x {camera.height}"
+            raise InputError(f"has no camera {wanted}, only {there}", where=where, remedy=remedy)
+    if robot.actions.dim != own.actions.dim:
+        counts = f"{own.actions.dim} numbers, the robot of {robot.actions.dim}"
+        raise InputError(f"has actions of {counts}", where=where, remedy=remedy)
+    if robot.state is not None and robot.state.dim != (own.state.dim if own.state else 0):
+        counts = f"{own.state.dim if own.state else 0} numbers, the robot of {robot.state.dim}"
+        raise InputError(f"has a state of {counts}", where=where, remedy=remedy)
+
+
+def left_out(robot: RobotSpec, dataset: LeRobotDataset) -> list[str]:
     """The features that become nothing of an episode."""
-    known = {ACTION, STATE, *_cameras(dataset), *(feature.key for feature in BOOKKEEPING)}
-    return sorted(set(dataset.features) - known)
+    cameras = cameras_of(dataset)
+    known = {ACTION, *([STATE] if robot.state else []), *(feature.key for feature in BOOKKEEPING)}
+    return sorted(set(dataset.features) - known - {cameras[camera.name] for camera in robot.cameras})
 
 
-def plain_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episode]:
+def plain_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episode | InputError]:
     """The episodes, one in memory at a time, and frames of videos one at a time; each is a session of its own.
 
     Raises:
-        InputError: the data set is damaged.
+        InputError: the tables are damaged.
     """
-    images = [key for key in _cameras(dataset) if dataset.features[key].dtype == "image"]
-    keys = [ACTION, *([STATE] if robot.state else []), *images]
+    cameras = cameras_of(dataset)
+    images = [cameras[camera.name] for camera in robot.cameras]
+    keys = [ACTION, *([STATE] if robot.state else []), *(key for key in images if dataset.features[key].dtype == "image")]
     features = [*(dataset.features[key] for key in keys), *(one for one in BOOKKEEPING if one.key != "index")]
     for noted, batches in dataset.rows(features):
         parts = list(batches)
-        yield _episode(dataset, robot, noted, {key: [part[key] for part in parts] for key in parts[0]})
+        try:
+            episode: Episode | InputError = _episode(
+                dataset, robot, noted, {key: [part[key] for part in parts] for key in parts[0]}
+            )
+        except InputError as error:
+            episode = error
+        yield episode
 
 
 def _episode(
@@ -87,7 +103,8 @@ def _episode(
     if tasks[0] is None:
         raise InputError("has a task that meta/tasks.parquet lacks", where=where, remedy=AGAIN)
     cameras = {}
-    for key, camera in zip(_cameras(dataset), robot.cameras, strict=True):
+    for camera in robot.cameras:
+        key = cameras_of(dataset)[camera.name]
         if key in columns:
             rows = [row for part in columns[key] for row in part.to_pylist()]
             images = [_picture(row, camera, f"{where}, {key}, frame {i}") for i, row in enumerate(rows)]
@@ -123,34 +140,29 @@ def _vector(dataset: LeRobotDataset, key: str) -> Feature:
     return feature
 
 
-def _limits(dataset: LeRobotDataset, name: str, dim: int) -> npt.NDArray[np.float64]:
-    where = dataset.folder / STATS
-    found = read_json(where)
-    try:
-        limits = np.asarray(found[ACTION][name], np.float64).reshape(dim)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"action.{name} is no list of {dim} numbers ({error})"
-        raise InputError(reason, where=where, remedy="recompute the statistics with lerobot") from None
-    return limits
-
-
 def _names(feature: Feature) -> tuple[str, ...]:
     if feature.names and len(feature.names) == feature.shape[0]:
         return tuple(feature.names)
     return tuple(f"{feature.key}_{i}" for i in range(feature.shape[0]))
 
 
-def _cameras(dataset: LeRobotDataset) -> list[str]:
-    return [key for key, feature in dataset.features.items() if feature.dtype in _PICTURES]
+def _unknown(dim: int) -> tuple[str, ...]:
+    """Units, which the format doesn't tell."""
+    return ("unknown",) * dim
 
 
-def _camera(key: str, dataset: LeRobotDataset) -> CameraSpec:
+def cameras_of(dataset: LeRobotDataset) -> dict[str, str]:
+    """The features that are pictures by the name of their camera."""
+    keys = [key for key, feature in dataset.features.items() if feature.dtype in _PICTURES]
+    return {key.removeprefix("observation.").removeprefix("images."): key for key in keys}
+
+
+def _camera(name: str, key: str, dataset: LeRobotDataset) -> CameraSpec:
     feature = dataset.features[key]
     if len(feature.shape) != 3:
         raise InputError(f"{key!r} has shape {feature.shape}", where=dataset.folder / INFO, remedy=AGAIN)
     channels_first = (feature.names or [""])[0].startswith("channel")
     height, width = feature.shape[1:] if channels_first else feature.shape[:2]
-    name = key.removeprefix("observation.").removeprefix("images.")
     return CameraSpec(name, height=height, width=width, rate_hz=dataset.fps)
 
 
