@@ -82,15 +82,19 @@ class SetWriter:
         self._folder, names = folder, _names(folder)
         self._number = int(names[-1]) + 1 if names else 0
 
-    def add(self, episode: Episode) -> str:
+    def add(self, episode: Episode, where: object = None) -> str:
         """Check an episode and write it; returns its name.
+
+        Args:
+            episode: what to write.
+            where: what an error calls it; None: the set and its name there.
 
         Raises:
             InputError: it doesn't fit the robot. Nothing was written.
             GanglionError: the disk is full.
         """
         name = f"{self._number:06d}"
-        check_episode(episode, self.robot, f"{self._folder}: episode {name}")
+        check_episode(episode, self.robot, where or f"{self._folder}: episode {name}")
         write_episode(self._folder / _EPISODES / name, episode)
         self._number += 1
         return name
