@@ -44,9 +44,8 @@ def exported(tmp_path: Path) -> Exported:
 
 def brought_back(folder: Path) -> EpisodeSet:
     back = folder.parent / "back"
-    from ganglion.training.demonstrations.lerobot.importing import import_lerobot
-    robot, source, episodes = import_lerobot(folder)
-    return written(back, *episodes, robot=robot, source=source)
+    assert main(["data", "import", "lerobot", str(folder), "--out", str(back)]) == 0
+    return EpisodeSet(back)
 
 
 def pixels(encoded: bytes) -> npt.NDArray[np.uint8]:
@@ -214,7 +213,9 @@ def test_statistics_are_of_what_was_recorded(exported):
     samples = one.sensors["tip"].values.astype(np.float64)
     np.testing.assert_allclose(statistics["observation.sensors.tip"]["mean"], samples.mean(axis=0))
     assert statistics["observation.sensors.tip"]["count"] == [len(samples)]
-    assert statistics["observation.images.wrist"]["min"] != [[[0.0]]] * 3 or 0 in pixels(one.cameras["wrist"].encoded[0])
+    assert statistics["observation.images.wrist"]["min"] != [[[0.0]]] * 3 or 0 in pixels(
+        one.cameras["wrist"].encoded[0]
+    )
     actions = np.concatenate([one.actions.values, other.actions.values])
     np.testing.assert_allclose(statistics["action"]["max"], actions.max(axis=0))
 

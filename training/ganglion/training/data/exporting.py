@@ -23,7 +23,7 @@ class DataExportConfig:
 
 
 def _lerobot(episodes: EpisodeSet, out: Path) -> None:
-    from ganglion.training.demonstrations.lerobot.exporting import export_lerobot  # needs PyAV
+    from ganglion.training.demonstrations.lerobot.exporting import export_lerobot  # PyAV and pyarrow load slowly
 
     export_lerobot(episodes, out)
 

@@ -10,14 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ganglion.core.errors import InputError
-from ganglion.training.demonstrations.lerobot.layout import Feature
+from ganglion.training.demonstrations.lerobot.layout import AGAIN, Feature
 
 _BATCH_BYTES = 2**25
 
 
 def rows_at_once(features: Sequence[Feature]) -> int:
     """How many rows to hold in memory together: some 32 MB of them."""
-    row = sum(np.dtype(feature.dtype).itemsize * int(np.prod(feature.shape)) for feature in features)
+    types = ("uint8" if feature.dtype == "image" else feature.dtype for feature in features)
+    row = sum(np.dtype(one).itemsize * int(np.prod(f.shape)) for one, f in zip(types, features, strict=True))
     return max(1, min(_BATCH_BYTES // row, 10_000))
 
 
@@ -45,7 +46,7 @@ def values_of(batch: pa.RecordBatch, feature: Feature, where: object) -> npt.NDA
     """
     key, count = feature.key, len(batch)
     if key not in batch.schema.names:
-        raise InputError(f"has no column {key!r}", where=where, remedy="copy the data set again")
+        raise InputError(f"has no column {key!r}", where=where, remedy=AGAIN)
     flat = batch.column(key)
     while isinstance(flat.type, pa.BaseExtensionType) or pa.types.is_nested(flat.type):
         if flat.null_count or pa.types.is_struct(flat.type):

@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 
 from ganglion.core.errors import InputError
 from ganglion.training.demonstrations.lerobot.columns import rows_at_once, values_of
-from ganglion.training.demonstrations.lerobot.layout import INFO, TASKS, VERSION, Feature
-
-AGAIN = "copy the data set again"
+from ganglion.training.demonstrations.lerobot.layout import AGAIN, INFO, TASKS, VERSION, Feature
 
 
 class LeRobotDataset:
@@ -50,7 +48,7 @@ class LeRobotDataset:
             self.fps = float(info["fps"])
             self.robot_type = str(info.get("robot_type") or "unknown")
             self.features = {key: _feature(key, one) for key, one in info["features"].items()}
-            self._data_path, self._video_path = str(info["data_path"]), info.get("video_path")
+            self._data_path, self._video_path = info["data_path"], info.get("video_path")
             if not self.fps > 0:
                 raise ValueError(f"fps is {self.fps}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -65,11 +63,11 @@ class LeRobotDataset:
         Raises:
             InputError: the episode notes none.
         """
+        path = self._path(self._video_path, episode, f"videos/{key}/", video_key=key)
         try:
-            path = self._path(self._video_path, episode, f"videos/{key}/", video_key=key)
             return path, float(episode[f"videos/{key}/from_timestamp"])
-        except (KeyError, TypeError) as error:
-            raise self._lacks(episode, error) from None
+        except (KeyError, TypeError):
+            raise self._lacks(episode, f"from_timestamp of {key}") from None
 
     def rows(self, features: Sequence[Feature]) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
         """Each episode and the values of its rows, batch by batch, (rows, *shape), plain numbers (rows,).
@@ -101,13 +99,9 @@ class LeRobotDataset:
 
     def _slices(self, features: Sequence[Feature]) -> Iterator[tuple[int, dict[str, Any]]]:
         numbers = [feature for feature in features if feature.dtype != "image"]
-        keys, step = [feature.key for feature in features], rows_at_once(numbers)
-        try:
-            paths = dict.fromkeys(self._path(self._data_path, episode, "data/") for episode in self.episodes)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"notes no data files ({error})", where=self.folder / "meta", remedy=AGAIN) from None
-        for path in paths:
-            with _readable(path), pq.ParquetFile(path) as file:
+        keys, step = [feature.key for feature in features], rows_at_once(features)
+        for path in dict.fromkeys(self._path(self._data_path, episode, "data/") for episode in self.episodes):
+            with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(step, columns=keys):
                     columns = {feature.key: values_of(batch, feature, path) for feature in numbers}
                     columns |= {f.key: _column(batch, f.key, path) for f in features if f.dtype == "image"}
@@ -117,8 +111,12 @@ class LeRobotDataset:
                         yield int(owners[begin]), {key: column[begin:end] for key, column in columns.items()}
 
     def _path(self, pattern: Any, episode: dict[str, Any], prefix: str, **names: str) -> Path:
-        place = {name: int(episode[prefix + name]) for name in ("chunk_index", "file_index")}
-        return self.folder / str(pattern).format(**place, **names)
+        """A file of an episode, from the pattern in info.json and the numbers noted under the prefix."""
+        try:
+            place = {name: int(episode[prefix + name]) for name in ("chunk_index", "file_index")}
+            return self.folder / str.format(pattern, **place, **names)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise self._lacks(episode, f"a place for its {prefix.rstrip('/')}, or {INFO} a good path") from None
 
     def _read_episodes(self) -> list[dict[str, Any]]:
         paths = sorted(self.folder.glob("meta/episodes/*/*.parquet"))
@@ -188,4 +186,5 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError("is missing", where=path, remedy=AGAIN) from None
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"is no Parquet file ({error})", where=path, remedy=AGAIN) from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"is no whole Parquet file ({reason:.120})", where=path, remedy=AGAIN) from None

@@ -82,7 +82,7 @@ class Description:
         if self._notes is None:
             path = self._folder / fmt.EPISODES.format(chunk_index=0, file_index=0)
             path.parent.mkdir(parents=True)
-            self._notes = pq.ParquetWriter(path, notes.schema, compression=fmt.COMPRESSION)
+            self._notes = pq.ParquetWriter(path, notes.schema, compression="zstd")
         self._notes.write_table(notes)
         self._waiting.clear()
 

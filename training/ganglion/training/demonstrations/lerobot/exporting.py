@@ -7,6 +7,8 @@ everything a row shows is in `ganglion.stamps_ns.*`. A camera's video has a fram
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ganglion.core.paths import write_json, written_aside
 from ganglion.core.specs import CameraSpec, to_dict
 from ganglion.training.demonstrations.episode import Episode
 from ganglion.training.demonstrations.episode_set import EpisodeSet
+from ganglion.training.demonstrations.images import Pixels
 from ganglion.training.demonstrations.lerobot import layout as fmt
 from ganglion.training.demonstrations.lerobot.columns import rows_at_once, table
 from ganglion.training.demonstrations.lerobot.description import Description
@@ -72,7 +75,7 @@ class _Writer:
         schema = table(nothing, layout.table).schema
         self._data = NumberedFiles(
             lambda place: folder / fmt.DATA.format(**place),
-            lambda path: pq.ParquetWriter(path, schema, compression=fmt.COMPRESSION),
+            lambda path: pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True),
             fmt.DATA_FILE_MB,
         )
         self._videos = {key: _video_files(folder, key, camera, layout.fps) for key, camera in layout.cameras.items()}
@@ -87,10 +90,12 @@ class _Writer:
         counted = self._counted(len(rows), self._meta.task(episode.instruction))
         statistics = statistics_of(episode, self._layout, rows, counted)
         places = self._write_rows(episode, rows, counted)
+        checksums = {}
         for key, camera in self._layout.cameras.items():
-            place, statistics[key] = self._write_frames(episode, key, camera, rows, where)
+            frames = frames_of(episode, key, camera, rows, where)
+            place, statistics[key], checksums[key] = self._write_frames(key, frames, len(rows))
             places |= place
-        ours = json.dumps(facts_of(episode), allow_nan=False)
+        ours = json.dumps(facts_of(episode, checksums), allow_nan=False)
         self._meta.add(episode.instruction, len(rows), places, statistics, ours)
 
     def close(self, robot: str) -> None:
@@ -121,21 +126,20 @@ class _Writer:
         return {f"data/{name}": number for name, number in self._data.place.items()}
 
     def _write_frames(
-        self, episode: Episode, key: str, camera: CameraSpec, rows: Rows, where: str
-    ) -> tuple[dict[str, Any], Statistics]:
-        """Returns where the frames are, and the statistics of their colors."""
+        self, key: str, frames: Iterable[tuple[Pixels, bool]], count: int
+    ) -> tuple[dict[str, Any], Statistics, int]:
+        """Returns where they are, and of those that are new the statistics of their colors and a checksum."""
         files, fps = self._videos[key], self._layout.fps
-        video = files.next(full=files.file is not None and files.file.frames + len(rows) > _VIDEO_SECONDS * fps)
-        begin, histogram, count = video.frames, np.zeros((3, 256), np.int64), 0
-        for pixels, new in frames_of(episode, key, camera, rows, where):
+        video = files.next(full=files.file is not None and files.file.frames + count > _VIDEO_SECONDS * fps)
+        begin, histogram, new, checksum = video.frames, np.zeros((3, 256), np.int64), 0, 0
+        for pixels, is_new in frames:
             video.write(pixels)
-            if new:
+            if is_new:
                 histogram += [np.bincount(pixels[..., color].ravel(), minlength=256) for color in range(3)]
-                count += 1
+                new, checksum = new + 1, zlib.crc32(pixels.tobytes(), checksum)
         times = {"from_timestamp": begin / fps, "to_timestamp": video.frames / fps}
-        return {f"videos/{key}/{name}": value for name, value in (files.place | times).items()}, of_frames(
-            histogram, count
-        )
+        place = {f"videos/{key}/{name}": value for name, value in (files.place | times).items()}
+        return place, of_frames(histogram, new), checksum
 
 
 def _video_files(folder: Path, key: str, camera: CameraSpec, fps: int) -> NumberedFiles[VideoWriter]:

@@ -22,12 +22,13 @@ INFO, STATS, TASKS = Path("meta/info.json"), Path("meta/stats.json"), Path("meta
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-FILES_PER_CHUNK, DATA_FILE_MB, VIDEO_FILE_MB, COMPRESSION = 1000, 100, 200, "zstd"
+FILES_PER_CHUNK, DATA_FILE_MB, VIDEO_FILE_MB = 1000, 100, 200
 
 ACTION, STATE, IMAGES, SENSORS = "action", "observation.state", "observation.images.", "observation.sensors."
 STAMPS, COUNT = "ganglion.stamps_ns.", "ganglion.count."  # + the key of a stream
 OURS = Path("meta/ganglion.json")
 OUR_COLUMN, OUR_FORMAT = "ganglion", 1
+AGAIN = "copy the data set again"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,17 @@ import numpy.typing as npt
 from ganglion.core.errors import InputError
 from ganglion.core.specs import RobotSpec
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stamps, Stream
-from ganglion.training.demonstrations.lerobot.dataset import AGAIN, LeRobotDataset
-from ganglion.training.demonstrations.lerobot.layout import ACTION, COUNT, IMAGES, OUR_COLUMN, SENSORS, STAMPS, STATE
+from ganglion.training.demonstrations.lerobot.dataset import LeRobotDataset
+from ganglion.training.demonstrations.lerobot.layout import (
+    ACTION,
+    AGAIN,
+    COUNT,
+    IMAGES,
+    OUR_COLUMN,
+    SENSORS,
+    STAMPS,
+    STATE,
+)
 from ganglion.training.demonstrations.lerobot.video import VideoFrames
 
 
@@ -30,7 +38,7 @@ def native_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episo
         try:
             facts = json.loads(noted[OUR_COLUMN])
             readings = {
-                key: _Readings(int(fact["count"]), fact["dtype"], dataset.features[key].shape[-1])
+                key: _Readings(int(fact["count"]), fact.get("dtype"), dataset.features[key].shape[-1])
                 for key, fact in facts["streams"].items()
             }
             for batch in batches:
@@ -45,7 +53,6 @@ def native_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episo
             ) from None
 
 
-@dataclass
 class _Readings:
     """The readings of a stream that have been found so far; of a camera, seconds into the video instead of values."""
 
@@ -73,9 +80,7 @@ def _new(batch: dict[str, Any], key: str, kept: _Readings, fps: float) -> tuple[
         return stamps[there], batch[key][there]
     values = batch["frame_index"] / fps if key.startswith(IMAGES) else batch[key]
     before = np.concatenate([kept.last(), stamps])
-    first = np.ones(len(before), np.bool_)
-    first[1:] = before[1:] != before[:-1]
-    first = first[len(before) - len(stamps) :]
+    first = np.append(True, before[1:] != before[:-1])[-len(stamps) :]
     return stamps[first], values[first]
 
 
@@ -94,7 +99,8 @@ def _episode(
     for key, kept in readings.items():
         if key in specs:
             path, begin = dataset.video(noted, key)
-            frames = VideoFrames(path, begin + kept.values, 0.25 / dataset.fps, specs[key])
+            times, checksum = begin + kept.values, facts["streams"][key]["crc32"]
+            frames = VideoFrames(path, times, 0.25 / dataset.fps, specs[key], checksum)
             cameras[specs[key].name] = CameraStream(kept.stamps_ns, frames)
         else:
             streams[key] = Stream(kept.stamps_ns, kept.values)

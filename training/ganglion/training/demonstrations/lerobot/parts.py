@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from ganglion.core.errors import InputError
-from ganglion.core.images import upright
 from ganglion.core.specs import CameraSpec
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
+from ganglion.training.demonstrations.images import Pixels, decode
 from ganglion.training.demonstrations.lerobot.layout import ACTION, COUNT, STAMPS, Feature, Layout, streams_of
 from ganglion.training.demonstrations.lerobot.rows import Rows, lay_out
 from ganglion.training.demonstrations.lerobot.statistics import Statistics, of_readings
-from ganglion.training.demonstrations.lerobot.video import Pixels
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -73,21 +69,9 @@ def frames_of(episode: Episode, key: str, camera: CameraSpec, rows: Rows, where:
     before = -1
     for number in rows.shown(key).tolist():
         if number != before:
-            pixels = _decoded(stream.encoded[number], camera, f"{where}, camera {camera.name}, frame {number}")
+            pixels = decode(stream.encoded[number], camera, f"{where}, camera {camera.name}, frame {number}")
         yield pixels, number != before
         before = number
-
-
-def _decoded(encoded: bytes, camera: CameraSpec, where: str) -> Pixels:
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            pixels = np.asarray(upright(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"is no image ({error})", where=where, remedy="record it again, or leave it out") from None
-    if pixels.shape[:2] != (camera.height, camera.width):
-        size = f"{camera.width}x{camera.height}"
-        raise InputError(f"is {pixels.shape[1]}x{pixels.shape[0]}", where=where, remedy=f"the robot spec says {size}")
-    return pixels
 
 
 def statistics_of(episode: Episode, layout: Layout, rows: Rows, bookkeeping: Columns) -> dict[str, Statistics]:
@@ -101,10 +85,16 @@ def statistics_of(episode: Episode, layout: Layout, rows: Rows, bookkeeping: Col
     return found | {key: of_readings(values[:, None]) for key, values in bookkeeping.items()}
 
 
-def facts_of(episode: Episode) -> dict[str, Any]:
-    """What rows don't say, as JSON: session, absent groups, notes, and the streams as they were recorded."""
+def facts_of(episode: Episode, checksums: Mapping[str, int]) -> dict[str, Any]:
+    """What rows don't say, as JSON: session, absent groups, notes, and the streams as they were recorded.
+
+    Args:
+        episode: the episode.
+        checksums: CRC-32 of the pixels of each camera's frames, by feature key.
+    """
     streams = {
-        key: {"count": len(stream.stamps_ns), "dtype": str(stream.values.dtype) if isinstance(stream, Stream) else None}
+        key: {"count": len(stream.stamps_ns)}
+        | ({"dtype": str(stream.values.dtype)} if isinstance(stream, Stream) else {"crc32": checksums[key]})
         for key, stream in streams_of(episode).items()
     }
     return {

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.core.images import upright, upright_size
 from ganglion.core.specs import ActionSpec, CameraSpec, RobotSpec, StateSpec
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
-from ganglion.training.demonstrations.lerobot.dataset import AGAIN, LeRobotDataset
-from ganglion.training.demonstrations.lerobot.layout import ACTION, BOOKKEEPING, INFO, STATE, Feature
-from ganglion.training.demonstrations.lerobot.video import VideoFrames, png
+from ganglion.training.demonstrations.images import decode
+from ganglion.training.demonstrations.lerobot.dataset import LeRobotDataset
+from ganglion.training.demonstrations.lerobot.layout import ACTION, AGAIN, BOOKKEEPING, INFO, STATE, Feature
+from ganglion.training.demonstrations.lerobot.video import VideoFrames
 
 _PICTURES = ("video", "image")
 _TOLERANCE_S = 1e-4  # LeRobot's own, for times that should be whole numbers of frames
@@ -77,7 +75,11 @@ def plain_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episod
     """
     cameras = cameras_of(dataset)
     images = [cameras[camera.name] for camera in robot.cameras]
-    keys = [ACTION, *([STATE] if robot.state else []), *(key for key in images if dataset.features[key].dtype == "image")]
+    keys = [
+        ACTION,
+        *([STATE] if robot.state else []),
+        *(key for key in images if dataset.features[key].dtype == "image"),
+    ]
     features = [*(dataset.features[key] for key in keys), *(one for one in BOOKKEEPING if one.key != "index")]
     for noted, batches in dataset.rows(features):
         parts = list(batches)
@@ -107,7 +109,7 @@ def _episode(
         key = cameras_of(dataset)[camera.name]
         if key in columns:
             rows = [row for part in columns[key] for row in part.to_pylist()]
-            images = [_picture(row, camera, f"{where}, {key}, frame {i}") for i, row in enumerate(rows)]
+            images = [_image(row, camera, f"{where}, {key}, frame {i}") for i, row in enumerate(rows)]
             cameras[camera.name] = CameraStream(stamps, images)
         else:
             path, begin = dataset.video(noted, key)
@@ -166,17 +168,10 @@ def _camera(name: str, key: str, dataset: LeRobotDataset) -> CameraSpec:
     return CameraSpec(name, height=height, width=width, rate_hz=dataset.fps)
 
 
-def _picture(row: Any, camera: CameraSpec, where: str) -> bytes:
-    """The image of a row as JPEG or PNG, as it is if it is one."""
-    encoded = (row or {}).get("bytes")
+def _image(row: Any, camera: CameraSpec, where: str) -> bytes:
+    """The image of a row as it is, a JPEG or PNG."""
+    encoded: bytes | None = (row or {}).get("bytes")
     if not encoded:
         raise InputError("has no image in it", where=where, remedy="embed the images, as lerobot does when it saves")
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            size = upright_size(image)
-            kept: bytes = encoded if image.format in ("JPEG", "PNG") else png(np.asarray(upright(image)))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"is no image ({error})", where=where, remedy=AGAIN) from None
-    if size != (camera.width, camera.height):
-        raise InputError(f"is {size[0]}x{size[1]}", where=where, remedy=f"{INFO} says {camera.width}x{camera.height}")
-    return kept
+    decode(encoded, camera, where)
+    return encoded

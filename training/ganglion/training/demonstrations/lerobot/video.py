@@ -7,6 +7,7 @@ and the formats of recorders are up to 104 off. Libx265, VP9 and FFV1 are exact 
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -20,8 +21,9 @@ from PIL import Image
 
 from ganglion.core.errors import InputError
 from ganglion.core.specs import CameraSpec
+from ganglion.training.demonstrations.images import Pixels
+from ganglion.training.demonstrations.lerobot.layout import AGAIN
 
-Pixels = npt.NDArray[np.uint8]
 STORED_AS = "gbrp"  # what an RGB picture is called in H.264
 # A reader that looks for one frame decodes at most ten. Each shows at once, without frames that look ahead.
 _OPTIONS = {"qp": "0", "preset": "veryfast", "g": "10", "bf": "0"}
@@ -64,10 +66,19 @@ class VideoFrames(Sequence[bytes]):
         times: seconds into the file at which each is shown, increasing.
         tolerance: seconds by which a frame may be off.
         camera: what it should look like.
+        checksum: CRC-32 of all their pixels, if known. A damaged H.264 file mostly decodes without complaint.
     """
 
-    def __init__(self, path: Path, times: npt.NDArray[np.float64], tolerance: float, camera: CameraSpec) -> None:
+    def __init__(
+        self,
+        path: Path,
+        times: npt.NDArray[np.float64],
+        tolerance: float,
+        camera: CameraSpec,
+        checksum: int | None = None,
+    ) -> None:
         self._path, self._times, self._tolerance, self._camera = path, times, tolerance, camera
+        self._checksum = checksum
 
     def __len__(self) -> int:
         return len(self._times)
@@ -82,11 +93,14 @@ class VideoFrames(Sequence[bytes]):
         return images if isinstance(index, slice) else images[0]
 
     def __iter__(self) -> Iterator[bytes]:
-        size = (self._camera.height, self._camera.width, 3)
+        size, checksum = (self._camera.height, self._camera.width, 3), 0
         for pixels in frames_at(self._path, self._times, self._tolerance):
             if pixels.shape != size:
                 raise InputError(f"has frames {pixels.shape}", where=self._path, remedy=f"meta/info.json says {size}")
+            checksum = zlib.crc32(pixels.tobytes(), checksum)
             yield png(pixels)
+        if self._checksum not in (None, checksum):
+            raise InputError("shows other pixels than were written", where=self._path, remedy=AGAIN)
 
 
 def frames_at(path: Path, times: npt.NDArray[np.float64], tolerance: float) -> Iterator[Pixels]:
@@ -104,6 +118,8 @@ def frames_at(path: Path, times: npt.NDArray[np.float64], tolerance: float) -> I
         InputError: the file is missing or damaged, or shows nothing at one of the times.
     """
     with _readable(path), av.open(str(path)) as container:
+        if not container.streams.video:
+            raise InputError("is no video (it holds no pictures)", where=path, remedy=AGAIN)
         stream = container.streams.video[0]
         assert stream.time_base is not None
         container.seek(max(0, int((times[0] - tolerance) / stream.time_base)), stream=stream)
@@ -113,7 +129,7 @@ def frames_at(path: Path, times: npt.NDArray[np.float64], tolerance: float) -> I
             while frame is not None and (frame.time is None or frame.time < time - tolerance):
                 frame = next(decoded, None)
             if frame is None or frame.time is None or frame.time > time + tolerance:
-                raise InputError(f"shows no frame at {time:.3f} s", where=path, remedy="copy the data set again")
+                raise InputError(f"shows no frame at {time:.3f} s", where=path, remedy=AGAIN)
             pixels: Pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
             yield pixels
 
@@ -130,7 +146,6 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy="copy the data set again") from None
-    except (av.FFmpegError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"is no video ({reason})", where=path, remedy="copy the data set again") from None
+        raise InputError("is missing", where=path, remedy=AGAIN) from None
+    except av.FFmpegError as error:
+        raise InputError(f"is no video ({error.strerror})", where=path, remedy=AGAIN) from None
