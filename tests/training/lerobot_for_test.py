@@ -1,4 +1,4 @@
-"""A LeRobotDataset v3.0 by another hand, as lerobot 0.4.4 lays it out: lossy video, images in the table, several tasks."""
+"""A LeRobotDataset v3.0 by another hand, as lerobot 0.4.4 lays it out: lossy video, images in the table, two tasks."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What is no LeRobotDataset, or a damaged one, is refused in one line that names file, place and remedy."""
+"""What is no LeRobotDataset, or a damaged one, is refused in one line an episode that names file, place and remedy."""
 
 import json
 import re
@@ -18,12 +18,30 @@ from ganglion.core.cli import main
 from ganglion.core.specs import CameraSpec, to_dict
 from ganglion.training.demonstrations.episode import CameraStream
 
-Refused = Callable[..., str]
+Refusal = Callable[..., str]
 COUNT = sum(LENGTHS)
 INFO, TASKS, DATA = "meta/info.json", "meta/tasks.parquet", "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
+SIDE = "observation.images.side"
 ACTION = noise(3, COUNT)
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """refusal(source, *options): what a refused import says, a line for each bad episode; nothing is left."""
+
+    def run(source: Path, *options: str) -> str:
+        capsys.readouterr()
+        out = tmp_path / "room" / "out"
+        code = main(["data", "import", "lerobot", str(source), "--out", str(out), *options])
+        said = capsys.readouterr().err
+        assert code == 2 and 1 <= len(said.splitlines()) <= len(LENGTHS), said
+        assert all(line.startswith("ganglion: ") and line.rpartition("; ")[2] for line in said.splitlines()), said
+        assert not out.parent.exists() or not list(out.parent.iterdir()), "something half is left"
+        return said
+
+    return run
 
 
 def described(**changes: Any) -> dict[str, Any]:
@@ -67,10 +85,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "actions in a square": (feature("action", shape=[2, 2]), r"'action' is float32 \(2, 2\); "),
     "actions in words": (feature("action", dtype="string"), "'action' is string"),
     "a flat camera": (feature("observation.images.top", shape=[32, 48]), r"images.top' has shape \(32, 48\)"),
-    "a path from nowhere": (described(data_path="data/{episode_chunk}.parquet"), "notes no data files .*episode_chunk"),
-    "no path to videos": (described(video_path=None), r"episode 0: .*videos|is missing"),
+    "a path from nowhere": (
+        described(data_path="data/{episode_chunk}.parquet"),
+        "episode 0 lacks a place for its data",
+    ),
+    "no path to videos": (described(video_path=None), "episode 0 lacks a place for its videos"),
     "a column too few": (column("action", None), "file-000.parquet: has no column 'action'"),
-    "no pictures": (column("observation.images.side", None), "has no column 'observation.images.side'"),
+    "no pictures": (column(SIDE, None), "has no column 'observation.images.side'"),
     "a column of words": (column("action", ["left"] * COUNT), "column 'action' holds string"),
     "a hole": (column("action", [None, *ACTION[1:].tolist()]), "column 'action' holds .* and 1 nulls"),
     "wider than said": (column("action", ACTION.reshape(COUNT, 1).repeat(2, 1).tolist()), r"info.json says .* \(1,\)"),
@@ -105,15 +126,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_data_set_that_contradicts_itself_is_refused(name, refused, tmp_path):
+def test_a_data_set_that_contradicts_itself_is_refused(name, refusal, tmp_path):
     changes, said = BAD[name]
-    line = refused("lerobot", plain_dataset(tmp_path / "in", **changes))
+    line = refusal(plain_dataset(tmp_path / "in", **changes))
     assert re.search(said, line), line
 
 
 @pytest.mark.parametrize("name", [INFO, TASKS, DATA, EPISODES, VIDEO])
 @pytest.mark.parametrize("damage", ["missing", "cut short", "empty", "something else"])
-def test_a_damaged_file_is_named(name, damage, refused, tmp_path):
+def test_a_damaged_file_is_named(name, damage, refusal, tmp_path):
     path = plain_dataset(tmp_path / "in") / name
     whole = path.read_bytes()
     path.unlink()
@@ -121,27 +142,27 @@ def test_a_damaged_file_is_named(name, damage, refused, tmp_path):
         path.write_bytes(
             {"cut short": whole[: len(whole) * 2 // 3], "empty": b"", "something else": b"x" * 999}[damage]
         )
-    line = refused("lerobot", tmp_path / "in")
+    line = refusal(tmp_path / "in")
     place = {INFO: "in" if damage == "missing" else INFO, EPISODES: "meta" if damage == "missing" else EPISODES}
     assert re.search(rf"{place.get(name, name)}: (is|holds) (missing|no )", line), line
 
 
-def test_other_things_than_data_sets_are_refused(refused, tmp_path):
-    assert "nowhere: is no LeRobotDataset; give the folder" in refused("lerobot", tmp_path / "nowhere")
+def test_other_things_than_data_sets_are_refused(refusal, tmp_path):
+    assert "nowhere: is no LeRobotDataset; give the folder" in refusal(tmp_path / "nowhere")
     (tmp_path / "file").write_text("x")
-    assert "file: is no LeRobotDataset" in refused("lerobot", tmp_path / "file")
+    assert "file: is no LeRobotDataset" in refusal(tmp_path / "file")
     plain_dataset(tmp_path / "in", info=lambda info: [1])
-    assert "codebase_version is [1]" in refused("lerobot", tmp_path / "in")
+    assert "codebase_version is [1]" in refusal(tmp_path / "in")
 
 
-def test_a_video_of_another_size_is_refused(refused, tmp_path):
+def test_a_video_of_another_size_is_refused(refusal, tmp_path):
     write_video(plain_dataset(tmp_path / "in") / VIDEO, COUNT, height=16)
-    assert re.search(r"file-000.mp4: has frames \(16, 48, 3\); .*\(32, 48, 3\)", refused("lerobot", tmp_path / "in"))
+    assert re.search(r"file-000.mp4: has frames \(16, 48, 3\); .*\(32, 48, 3\)", refusal(tmp_path / "in"))
 
 
-def test_tasks_without_words_are_refused(refused, tmp_path):
+def test_tasks_without_words_are_refused(refusal, tmp_path):
     write_table(plain_dataset(tmp_path / "in") / TASKS, {"task_index": [0, 1]})
-    assert "tasks.parquet: has columns ['task_index']" in refused("lerobot", tmp_path / "in")
+    assert "tasks.parquet: has columns ['task_index']" in refusal(tmp_path / "in")
 
 
 @pytest.mark.parametrize(
@@ -155,9 +176,9 @@ def test_tasks_without_words_are_refused(refused, tmp_path):
         ({"cameras": ()}, "has actions of 1 numbers, the robot of 2"),
     ],
 )
-def test_a_robot_that_does_not_fit_is_refused(changes, said, refused, tmp_path):
+def test_a_robot_that_does_not_fit_is_refused(changes, said, refusal, tmp_path):
     (tmp_path / "robot.json").write_text(json.dumps(to_dict(replace(ROBOT, **changes))))
-    assert said in refused("lerobot", plain_dataset(tmp_path / "in"), "--robot", str(tmp_path / "robot.json"))
+    assert said in refusal(plain_dataset(tmp_path / "in"), "--robot", str(tmp_path / "robot.json"))
 
 
 @pytest.fixture
@@ -172,8 +193,7 @@ def rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     write_table(path, change(pq.read_table(path)))
 
 
-def test_our_notes_damaged_are_refused(ours, refused, capsys):
-    capsys.readouterr()
+def test_our_notes_damaged_are_refused(ours, refusal):
     path = ours / "meta/ganglion.json"
     whole = json.loads(path.read_text())
     for content, said in (
@@ -184,11 +204,10 @@ def test_our_notes_damaged_are_refused(ours, refused, capsys):
         (json.dumps(whole | {"robot": whole["robot"] | {"wheels": 4}}), "unknown key 'wheels'"),
     ):
         path.write_text(content)
-        assert said in refused("lerobot", ours)
+        assert said in refusal(ours)
 
 
-def test_a_data_set_of_ours_that_others_changed_is_refused(ours, refused, capsys):
-    capsys.readouterr()
+def test_a_data_set_of_ours_that_others_changed_is_refused(ours, refusal):
     table = pq.read_table(ours / EPISODES)
     column = table.column_names.index("ganglion")
     facts = [json.loads(text) for text in table["ganglion"].to_pylist()]
@@ -200,11 +219,10 @@ def test_a_data_set_of_ours_that_others_changed_is_refused(ours, refused, capsys
         (table.set_column(column, "ganglion", more), "episode 1: .*action has 20 readings of 21"),
     ):
         write_table(ours / EPISODES, change)
-        assert re.search(said, refused("lerobot", ours))
+        assert re.search(said, refusal(ours))
 
 
-def test_a_reading_that_shows_twice_is_noticed(ours, refused, capsys):
-    capsys.readouterr()
+def test_a_reading_that_shows_twice_is_noticed(ours, refusal):
     key = "ganglion.stamps_ns.action"
 
     def change(table: pa.Table) -> pa.Table:
@@ -213,7 +231,23 @@ def test_a_reading_that_shows_twice_is_noticed(ours, refused, capsys):
         return table.set_column(table.column_names.index(key), key, pa.array(stamps))
 
     rewritten(ours / DATA, change)
-    assert "episode 0: is not as ganglion wrote it" in refused("lerobot", ours)
+    assert "episode 0: is not as ganglion wrote it" in refusal(ours)
+
+
+def test_damaged_frames_of_ours_are_noticed_though_they_decode(ours, refusal):
+    path = ours / "videos/observation.images.front/chunk-000/file-000.mp4"
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 3] ^= 255
+    path.write_bytes(whole)
+    assert "file-000.mp4: shows other pixels than were written; " in refusal(ours)
+
+
+def test_a_damaged_value_of_ours_is_noticed(ours, refusal):
+    whole = bytearray((ours / DATA).read_bytes())
+    column = pq.ParquetFile(ours / DATA).metadata.row_group(0).column(0)
+    whole[column.data_page_offset + column.total_compressed_size - 9] ^= 1
+    (ours / DATA).write_bytes(whole)
+    assert re.search("file-000.parquet: is no whole Parquet file .*checksum", refusal(ours))
 
 
 def test_an_export_that_can_not_be_is_refused(tmp_path, capsys):
