@@ -55,6 +55,12 @@ COMMANDS: dict[str, Command] = {
         "bring data of many kinds into the two forms that training reads",
         "train",
     ),
+    "data export": Command(
+        "ganglion.training.data.exporting:DataExportConfig",
+        "ganglion.training.data.exporting:run",
+        "write a set of episodes in a form that other programs read",
+        "train",
+    ),
     "data stats": Command(
         "ganglion.training.data.stats:StatsConfig",
         "ganglion.training.data.stats:run",

@@ -35,7 +35,7 @@ class ImportConfig:
 
     kind: str
     """What it is: json, csv, conversations, messages, hf, screenagent, chess_diagrams, bfcl or calvin give rows of a
-    task; rlds and oct_needle_pose give demonstrations."""
+    task; rlds, lerobot and oct_needle_pose give demonstrations."""
     source: Path
     """The file or folder with the data; for hf also the name of a data set."""
     out: Path | None = None
@@ -59,7 +59,8 @@ class ImportConfig:
     rlds: features of a step to take, and whether they are actions, state, instruction or a camera of some name, such as
     {"action": "actions", "observation/image_0": "front"}; default what most data sets call these."""
     robot: Path | None = None
-    """rlds: JSON file with the robot spec, or a set's set.json; default names from the data and limits as measured."""
+    """rlds, lerobot: JSON file with the robot spec, or a set's set.json; default names from the data and limits as
+    measured."""
     rate_hz: float | None = None
     """rlds: steps per second; default that of the robot's actions."""
     session: str | None = None

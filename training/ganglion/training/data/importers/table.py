@@ -12,7 +12,15 @@ from ganglion.training.data.importers.importer import DATA, DemonstrationImporte
 from ganglion.training.data.importers.messages import messages
 from ganglion.training.data.importers.screenagent import screenagent_rows
 from ganglion.training.demonstrations.oct_needle_pose import oct_needle_pose
+from ganglion.training.demonstrations.recordings import Recordings, RecordingsRequest
 from ganglion.training.demonstrations.rlds.source import rlds
+
+
+def _lerobot(request: RecordingsRequest) -> Recordings:
+    from ganglion.training.demonstrations.lerobot.importing import lerobot  # PyAV and pyarrow load slowly
+
+    return lerobot(request)
+
 
 IMPORTERS: dict[str, Importer | DemonstrationImporter] = {
     "json": Importer(lambda request: {DATA: list_or_lines(request)}, options=("image_base_dir",)),
@@ -27,5 +35,6 @@ IMPORTERS: dict[str, Importer | DemonstrationImporter] = {
     "bfcl": Importer(of_path(bfcl_rows), task="robot_code", fixed=True),
     "calvin": Importer(calvin_parts, task="robot_code", fixed=True, beside=CALVIN_FILES),
     "rlds": DemonstrationImporter(rlds, options=("robot", "rate_hz", "split", "columns", "session")),
+    "lerobot": DemonstrationImporter(_lerobot, options=("robot",)),
     "oct_needle_pose": DemonstrationImporter(oct_needle_pose),
 }
