@@ -85,7 +85,9 @@ def test_the_stream_graph_takes_any_batch_and_any_number_of_hops(exported):
             samples = random.standard_normal((batch, hops * 10, CHANNELS), np.float32)
             with torch.no_grad():
                 frames, state = policy.encoder.stream(torch.from_numpy(samples), torch.ones(batch, hops, 1), state)
-            found, *after = graph.run(None, {"samples": samples, "present": np.ones((batch, hops, 1), np.float32), **feeds})
+            found, *after = graph.run(
+                None, {"samples": samples, "present": np.ones((batch, hops, 1), np.float32), **feeds}
+            )
             feeds = dict(zip(feeds, after, strict=True))
             np.testing.assert_allclose(found, frames.numpy(), atol=1e-5, rtol=0)
             for ours, theirs in zip(after, state, strict=True):
