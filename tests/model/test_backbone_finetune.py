@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from ganglion.core.errors import InputError
 from ganglion.model.backbone.backbone import Backbone
 from ganglion.model.backbone.facts import describe_backbone
-from ganglion.model.backbone.finetune import FinetuneOptions, finetune, learning, merge_adapter
+from ganglion.model.backbone.finetune import finetune, learning, merge_adapter
+from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.backbone.tuned import load_tuned, save_tuned
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -55,7 +56,7 @@ def test_what_was_learned_reads_back_bit_for_bit(family, options, tmp_path):
     backbone, untouched = fresh(family), fresh(family)
     groups = learn(backbone, options)
     assert set(groups) == {"vl_lora" if options.mode == "lora" else "vl", *(["vision"] if options.vision else [])}
-    save_tuned(backbone, options, tmp_path / "backbone")
+    save_tuned(backbone, tmp_path / "backbone")
     with torch.no_grad():
         want = features(backbone)
         assert (want - features(untouched)).abs().max() > 1e-3
@@ -92,7 +93,7 @@ def test_a_frozen_backbone_has_nothing_to_learn_and_leaves_nothing(tmp_path):
     backbone = fresh()
     assert finetune(backbone, FinetuneOptions()) == {}
     assert not features(backbone).requires_grad
-    save_tuned(backbone, FinetuneOptions(), tmp_path / "backbone")
+    save_tuned(backbone, tmp_path / "backbone")
     assert not (tmp_path / "backbone").exists()
 
 
@@ -106,7 +107,7 @@ def test_in_bfloat16_small_steps_are_not_rounded_away(options, tmp_path):
     if options.mode == "full":
         weights = [name for name, _ in moved if "proj.weight" in name]
         assert len(weights) == 7
-    save_tuned(backbone, options, tmp_path / "backbone")
+    save_tuned(backbone, tmp_path / "backbone")
     again = fresh(precision="bfloat16")
     load_tuned(again, tmp_path / "backbone")
     with torch.no_grad():
@@ -141,7 +142,7 @@ def test_an_adapter_is_a_plain_one_of_the_whole_base(tmp_path):
 
     backbone = fresh()
     learn(backbone, LORA)
-    save_tuned(backbone, LORA, tmp_path / "backbone")
+    save_tuned(backbone, tmp_path / "backbone")
     views = backbone.encode(IMAGES[:1], GOALS[:1])
     whole = load_vlm(resolve_base(backbone.facts.base), dtype=torch.float32, device="cpu")
     tuned = PeftModel.from_pretrained(whole, tmp_path / "backbone").get_base_model()
@@ -197,7 +198,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned") / "backbone"
     backbone = fresh()
     learn(backbone, FULL, steps=1)
-    save_tuned(backbone, FULL, folder)
+    save_tuned(backbone, folder)
     return folder
 
 

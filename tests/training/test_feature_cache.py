@@ -29,7 +29,7 @@ from ganglion.training.demonstrations.computing import share  # noqa: E402
 from ganglion.training.demonstrations.cutting import episode_views, view_images  # noqa: E402
 from ganglion.training.demonstrations.episode import CameraStream, Episode  # noqa: E402
 from ganglion.training.demonstrations.episode_set import EpisodeSet, add_episode, describe_set  # noqa: E402
-from ganglion.training.demonstrations.feature_cache import FeatureCache  # noqa: E402
+from ganglion.training.demonstrations.feature_cache import FeatureCache, open_caches  # noqa: E402
 from ganglion.training.demonstrations.feature_shards import EpisodeKey, Span  # noqa: E402
 
 BASE = "offline:qwen2_vl?untrained"
@@ -246,6 +246,18 @@ def test_the_set_of_another_robot_or_another_set_is_refused(data: EpisodeSet, tm
     describe_set(data.folder, replace(ROBOT, cameras=ROBOT.cameras[::-1]))
     with pytest.raises(InputError, match="holds VL features of another cameras"):
         FeatureCache(cache_folder(data), EpisodeSet(data.folder))
+
+
+def test_sets_that_are_learned_from_together_have_one_backbone(data: EpisodeSet, tmp_path: Path) -> None:
+    other = written(tmp_path / "other", short(4))
+    caches = [cache_folder(data), tmp_path / "other.features"]
+    assert main(command(data)) == main(command(other)) == 0
+    facts, features = open_caches(caches, [data.folder, other.folder])
+    assert facts.vl_layer == 2
+    assert torch.equal(features[1](0, 3), FeatureCache(caches[1], other).features(0, 3))
+    assert main(command(other, "--layer", "1", "--force")) == 0
+    with pytest.raises(InputError, match=r"other\.features: holds VL features of another vl_layer \(1, now 2\)"):
+        open_caches(caches, [data.folder, other.folder])
 
 
 def test_what_is_damaged_is_named(data: EpisodeSet, refused: Refused) -> None:

@@ -17,7 +17,7 @@ def process_count() -> int:
 
 
 def process_number() -> int:
-    """Number of this process among them, from 0."""
+    """Which of them this one is, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 

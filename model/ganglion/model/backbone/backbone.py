@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ganglion.core.images import ImageLike
 from ganglion.model.backbone.facts import BackboneFacts
+from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.backbone.views import EncodedViews, ViewProcessor
 from ganglion.model.checkpoint import resolve_base
 from ganglion.model.tuning import checkpoint_layers
@@ -39,6 +40,7 @@ class Backbone(nn.Module):
         # Cut before it moves, so that a GPU never holds what is dropped.
         model = cut(load_vlm(path, dtype=self.dtype, device="cpu"), facts.vl_layer)
         self.model = model.requires_grad_(False).to(device if device is not None else preferred_device())
+        self.tuned = FinetuneOptions()  # what of it learns, see ganglion.model.backbone.finetune
         self.autocast = False  # where what learns is of another precision than the rest
         self.eval()
 

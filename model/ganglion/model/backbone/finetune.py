@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.model.backbone.backbone import Backbone, multimodal
+from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.tuning import add_lora
 
 Groups = dict[str, list[nn.Parameter]]
-MODES = ("none", "lora", "full")
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """What of a backbone learns.
-
-    mode            none: it is frozen; lora: adapters; full: weights of its own
-    layers          full: how many of the text layers that are used, counted from the last; all if there are fewer
-    vision          the vision tower, too
-    r, alpha        lora: rank, and the scale alpha / r of what it adds
-    dropout         lora: share of its inputs dropped in training
-    target_modules  lora: "all-linear", one regular expression, or a list of name endings
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    mode: str = "none"
-    layers: int = 4
-    vision: bool = False
-    r: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.05
-    target_modules: str | list[str] = "all-linear"
-
-    def __post_init__(self) -> None:
-        where = "backbone to finetune"
-        if self.mode not in MODES:
-            raise InputError(f"mode is {self.mode!r}", where=where, remedy=f"use one of {', '.join(MODES)}")
-        for name, value, low in (("layers", self.layers, 0), ("r", self.r, 1)):
-            if value < low:
-                raise InputError(f"{name} is {value}", where=where, remedy=f"give {low} or more")
-        if not (self.alpha > 0 and 0 <= self.dropout < 1):
-            raise InputError(
-                f"alpha is {self.alpha}, dropout {self.dropout}", where=where, remedy="give alpha > 0, 0 <= dropout < 1"
-            )
 
 
 def finetune(backbone: Backbone, options: FinetuneOptions) -> Groups:
@@ -81,6 +44,7 @@ def finetune(backbone: Backbone, options: FinetuneOptions) -> Groups:
     groups: Groups = {text: [], "vision": []}
     for name, parameter in learning(backbone):
         groups["vision" if "visual." in name else text].append(parameter)
+    backbone.tuned = options
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from ganglion.core.errors import InputError
 from ganglion.core.paths import read_json, write_json, written_aside
 from ganglion.model.backbone.backbone import Backbone
-from ganglion.model.backbone.finetune import FinetuneOptions, Groups, finetune, learning
+from ganglion.model.backbone.finetune import Groups, finetune, learning
+from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.tensor_file import open_tensors, write_tensors
 
 TUNED = "backbone"
@@ -25,12 +26,13 @@ _BOUND = ("base_hash", "vl_layer")  # facts that what was learned is of no use w
 _FILES = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
 
 
-def save_tuned(backbone: Backbone, options: FinetuneOptions, folder: Path) -> None:
-    """Write what was learned since `finetune(backbone, options)`; in mode "none" nothing.
+def save_tuned(backbone: Backbone, folder: Path) -> None:
+    """Write what was learned since `finetune(backbone, options)`; nothing where it is frozen.
 
     Raises:
         GanglionError: the disk is full or the folder can't be written.
     """
+    options = backbone.tuned
     if options.mode == "none":
         return
     facts = backbone.facts.to_dict()

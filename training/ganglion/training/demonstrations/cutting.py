@@ -40,10 +40,12 @@ class Views:
     """What the cameras show together, each time the first of them has a new frame.
 
     stamps_ns  (V,) int64, exposure of the oldest frame of each view
+    whole_ns   (V,) int64, exposure of its newest: when it was there
     frames     (V, cameras) int64, which frame of each camera; -1 where it has none
     """
 
     stamps_ns: Stamps
+    whole_ns: Stamps
     frames: npt.NDArray[np.int64]
 
 
@@ -123,26 +125,26 @@ def episode_views(episode: Episode, robot: RobotSpec) -> Views:
     names = [camera.name for camera in robot.cameras]
     leading = next((camera for camera in robot.cameras if camera.name in episode.cameras), None)
     if leading is None:
-        return Views(np.zeros(0, np.int64), np.zeros((0, len(names)), np.int64))
-    until = episode.cameras[leading.name].stamps_ns + int(0.5e9 / leading.rate_hz)
-    frames = np.full((len(until), len(names)), -1, np.int64)
-    stamps = np.full((len(until), len(names)), np.iinfo(np.int64).max)
+        return Views(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, len(names)), np.int64))
+    led = episode.cameras[leading.name].stamps_ns
+    until = led + int(0.5e9 / leading.rate_hz)
+    frames = np.full((len(led), len(names)), -1, np.int64)
+    oldest, newest = led.copy(), led.copy()
     for column, name in enumerate(names):
         if name in episode.cameras:
             own = episode.cameras[name].stamps_ns
             # The first camera's own frames as they are: with jitter, two may lie within half a period.
             index = np.searchsorted(own, until, side="right") - 1 if name != leading.name else np.arange(len(own))
-            frames[:, column] = index
-            stamps[:, column] = np.where(index >= 0, own[index.clip(min=0)], stamps[:, column])
-    return Views(stamps.min(axis=1), frames)
+            frames[:, column], exposed = index, np.where(index >= 0, own[index.clip(min=0)], led)
+            oldest, newest = np.minimum(oldest, exposed), np.maximum(newest, exposed)
+    return Views(oldest, newest, frames)
 
 
 def view_at(views: Views, now_ns: int, age_ns: int) -> int:
     """Number of the newest view `age_ns` old at `now_ns` or older; else of the oldest there is by now, else -1."""
-    index = int(np.searchsorted(views.stamps_ns, now_ns - age_ns, side="right")) - 1
-    if index < 0 and len(views.stamps_ns) and views.stamps_ns[0] <= now_ns:
-        return 0
-    return index
+    there = int(np.searchsorted(views.whole_ns, now_ns, side="right"))
+    old = int(np.searchsorted(views.stamps_ns, now_ns - age_ns, side="right"))
+    return min(there, max(old, 1)) - 1
 
 
 def view_images(episode: Episode, robot: RobotSpec, frames: npt.NDArray[np.int64], where: object) -> list[Image.Image]:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,20 @@ class EpisodeSet:
         """An episode's goal in words; the episode is not opened."""
         return str(self._facts(name)["instruction"])
 
+    def episode_folder(self, name: str) -> Path:
+        """Where an episode lies."""
+        return self.folder / _EPISODES / name
+
     def _facts(self, name: str) -> dict[str, Any]:
-        return read_facts(self.folder / _EPISODES / name)
+        return read_facts(self.episode_folder(name))
 
     def _open_now(self, index: int) -> Episode:
-        return open_episode(self.folder / _EPISODES / self.names[index])
+        return open_episode(self.episode_folder(self.names[index]))
+
+
+def is_set(folder: Path) -> bool:
+    """Whether a folder holds episodes."""
+    return (folder / _SET).is_file()
 
 
 class SetWriter:
@@ -86,15 +96,19 @@ class SetWriter:
         self._folder, names = folder, _names(folder)
         self._number = int(names[-1]) + 1 if names else 0
 
-    def add(self, episode: Episode) -> str:
+    def add(self, episode: Episode, where: object = None) -> str:
         """Check an episode and write it; returns its name.
+
+        Args:
+            episode: what to write.
+            where: what an error calls it; None: the set and its name there.
 
         Raises:
             InputError: it doesn't fit the robot. Nothing was written.
             GanglionError: the disk is full.
         """
         name = f"{self._number:06d}"
-        check_episode(episode, self.robot, f"{self._folder}: episode {name}")
+        check_episode(episode, self.robot, where or f"{self._folder}: episode {name}")
         write_episode(self._folder / _EPISODES / name, episode)
         self._number += 1
         return name
@@ -133,20 +147,24 @@ def add_episode(folder: Path, episode: Episode) -> str:
     return SetWriter(folder).add(episode)
 
 
-def split_sessions(episodes: EpisodeSet, share: float, seed: int) -> tuple[list[int], list[int]]:
+def split_sessions(
+    episodes: EpisodeSet, share: float, seed: int, among: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
     """Numbers of the episodes to learn from and of those held back; a session is on one side as a whole.
 
     Args:
         episodes: the set.
         share: of actions to hold back, met as nearly as whole sessions allow; 0 holds nothing back.
         seed: decides which sessions.
+        among: numbers of the episodes to share out; None for all.
 
     Raises:
         InputError: one of the two would be empty.
     """
+    numbers = range(len(episodes)) if among is None else among
     sessions: dict[str, list[int]] = {}
     lengths: dict[str, int] = {}
-    for number in range(len(episodes)):
+    for number in numbers:
         episode = episodes[number]
         sessions.setdefault(episode.session, []).append(number)
         lengths[episode.session] = lengths.get(episode.session, 0) + len(episode.actions.stamps_ns)
@@ -163,7 +181,7 @@ def split_sessions(episodes: EpisodeSet, share: float, seed: int) -> tuple[list[
             where=episodes.folder,
             remedy="give another share, or data of more sessions",
         )
-    return [number for number in range(len(episodes)) if number not in held], sorted(held)
+    return [number for number in numbers if number not in held], sorted(held)
 
 
 def _names(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ shards/     feature_shards.py
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,27 @@ class FeatureCache:
             return self._none
         shard, row = self._places[episode][view]
         return self._shards[int(shard)].view(int(row))
+
+
+def open_caches(
+    caches: Sequence[Path | str], data: Sequence[Path | str]
+) -> tuple[BackboneFacts, list[Callable[[int, int], Tensor]]]:
+    """The caches of several sets that are learned from together.
+
+    Args:
+        caches: folder of each.
+        data: the set each is of.
+
+    Returns:
+        the backbone that made them all, and FeatureCache.features of each.
+
+    Raises:
+        InputError: as FeatureCache, or two are of different backbones.
+    """
+    opened = [FeatureCache(folder, EpisodeSet(own)) for folder, own in zip(caches, data, strict=True)]
+    for folder, cache in zip(caches, opened, strict=True):
+        refuse_another(Path(folder), cache.facts.to_dict(), opened[0].facts.to_dict())
+    return opened[0].facts, [cache.features for cache in opened]
 
 
 def read_index(folder: Path) -> CacheIndex:
