@@ -21,7 +21,7 @@ from PIL import Image
 
 from ganglion.core.cli import main
 from ganglion.core.images import upright
-from ganglion.core.specs import CameraSpec, RobotSpec
+from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stamps, Stream
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.demonstrations.lerobot import exporting, layout
@@ -264,3 +264,43 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(limit, tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("ganglion: ") and "can't write: " in line and "free space" in line
     assert not os.listdir(tmp_path / "room")
+
+
+WATCHED = """
+import sys, threading, time
+from ganglion.core.cli import main
+from ganglion.training.demonstrations.lerobot import columns, exporting, native  # take memory of their own
+
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) // 1024
+
+def watch():
+    while True:
+        most[0] = max(most[0], held())
+        time.sleep(0.005)
+
+columns._BATCH_BYTES = 2**21
+before = held()
+most = [before]
+threading.Thread(target=watch, daemon=True).start()
+code = main(sys.argv[1:])
+print(most[0] - before)
+sys.exit(code)
+"""
+
+
+def test_neither_way_holds_an_episode_in_memory(tmp_path):
+    samples = stream(0, 400, np.arange(100_000) * 10**6)  # 160 MB
+    tip = SensorSpec("tip", (ChannelGroup("scan", 400, "dB"),), 1000.0)
+    pose = stream(0, 2, np.arange(1, 5000) * 2 * 10**7)
+    one = episode(actions=pose, state=None, sensors={"tip": samples}, absent={}, cameras={})
+    written(tmp_path / "set", one, robot=replace(ROBOT, sensors=(tip,)))
+    for arguments in (
+        ["export", str(tmp_path / "set"), "--out", str(tmp_path / "out")],
+        ["import", "lerobot", str(tmp_path / "out"), "--out", str(tmp_path / "back")],
+    ):
+        command = [sys.executable, "-c", WATCHED, "data", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout.split()[-1]) < 120, (arguments, done.stdout)  # MB
+    same(one, EpisodeSet(tmp_path / "back")[0])

@@ -101,7 +101,7 @@ class LeRobotDataset:
         numbers = [feature for feature in features if feature.dtype != "image"]
         keys, step = [feature.key for feature in features], rows_at_once(features)
         for path in dict.fromkeys(self._path(self._data_path, episode, "data/") for episode in self.episodes):
-            with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with _readable(path), _open(path) as file:
                 for batch in file.iter_batches(step, columns=keys):
                     columns = {feature.key: values_of(batch, feature, path) for feature in numbers}
                     columns |= {f.key: _column(batch, f.key, path) for f in features if f.dtype == "image"}
@@ -177,6 +177,11 @@ def _column(batch: pa.RecordBatch, key: str, where: Path) -> Any:
     if key not in batch.schema.names:
         raise InputError(f"has no column {key!r}", where=where, remedy=AGAIN)
     return batch.column(key)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    # A buffer would grow to the size of the file.
+    return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
 
 
 @contextmanager
