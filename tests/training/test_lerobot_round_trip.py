@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from demonstrations_for_test import ROBOT, episode, picture, stream, written
 from PIL import Image
+from stopping_for_test import stopped
 
 from ganglion.core.cli import main
 from ganglion.core.images import upright
@@ -237,16 +237,10 @@ def test_an_export_that_is_stopped_leaves_no_data_set(signals, tmp_path):
     frames = CameraStream(np.arange(10_000) * 10**7, [picture(0)] * 10_000)
     written(tmp_path / "set", episode(cameras={"front": frames}))
     out = tmp_path / "room" / "out"
-    running = subprocess.Popen(command(tmp_path / "set", out), stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("room/.out.*/out/videos/*/*/*.mp4")):
-        assert running.poll() is None, running.stderr and running.stderr.read()
-        time.sleep(0.01)
-    for one in signals:
-        running.send_signal(one)
-    _, said = running.communicate(timeout=60)
+    code, said = stopped(command(tmp_path / "set", out), tmp_path, "room/.out.*/out/videos/*/*/*.mp4", signals)
     assert not out.exists()
     if signals == [signal.SIGINT]:
-        assert running.returncode == 1 and said.splitlines()[-1].startswith("ganglion: interrupted")
+        assert code == 1 and said[-1].startswith("ganglion: interrupted")
         assert not os.listdir(tmp_path / "room")
 
 

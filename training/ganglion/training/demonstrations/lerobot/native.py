@@ -47,7 +47,7 @@ def native_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episo
                 for key, kept in readings.items():
                     kept.add(*_new(batch, key, kept, dataset.fps))
             yield _episode(dataset, robot, noted, facts, readings)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"is not as ganglion wrote it ({error})",
                 where=where,
@@ -62,6 +62,8 @@ class _Readings:
     """
 
     def __init__(self, count: int, dtype: str | None, channels: int) -> None:
+        if count < 1:
+            raise ValueError(f"a stream has {count} readings")
         shape = (count, channels) if dtype else (count,)
         self.stamps_ns: Stamps = np.empty(count, np.int64)
         with tempfile.TemporaryFile() as file:
