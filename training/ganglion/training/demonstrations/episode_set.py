@@ -60,11 +60,15 @@ class EpisodeSet:
         """What identifies one episode's content."""
         return str(self._facts(name)["digest"])
 
+    def episode_folder(self, name: str) -> Path:
+        """Where an episode lies."""
+        return self.folder / _EPISODES / name
+
     def _facts(self, name: str) -> dict[str, Any]:
-        return read_facts(self.folder / _EPISODES / name)
+        return read_facts(self.episode_folder(name))
 
     def _open_now(self, index: int) -> Episode:
-        return open_episode(self.folder / _EPISODES / self.names[index])
+        return open_episode(self.episode_folder(self.names[index]))
 
 
 class SetWriter:

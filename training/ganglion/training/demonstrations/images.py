@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from ganglion.training.demonstrations.episode import CameraStream
 Pixels = npt.NDArray[np.uint8]
 
 BLACK = 8  # of 255, the most that a pixel of a black frame has: JPEG leaves a little
+_PLAIN = 2.0  # of 255, the deviation of each color over a frame that shows nothing
+_STILL = 0.5  # of 255, the mean difference between frames of a camera that hangs; noise of a real one is larger
+_LOOKED_AT = 5  # frames of an episode
 
 
 def decoded(frames: CameraStream, camera: CameraSpec, where: object) -> Iterator[Pixels]:
@@ -55,3 +59,32 @@ def is_black(frames: CameraStream, camera: CameraSpec, where: object) -> bool:
         InputError: see `decoded`.
     """
     return max((int(pixels.max()) for pixels in decoded(frames, camera, where)), default=0) <= BLACK
+
+
+@dataclass(frozen=True)
+class Look:
+    """What some frames of a camera, spread over an episode, show.
+
+    black   nothing
+    plain   one color each, not black
+    frozen  all the same, neither black nor plain
+    """
+
+    black: bool
+    plain: bool
+    frozen: bool
+
+
+def look_at(frames: CameraStream, camera: CameraSpec, where: object) -> Look:
+    """Look at frames from the first to the last.
+
+    Raises:
+        InputError: see `decoded`.
+    """
+    numbers = np.unique(np.linspace(0, len(frames.encoded) - 1, _LOOKED_AT).round().astype(np.int64))
+    some = CameraStream(frames.stamps_ns[numbers], [frames.encoded[number] for number in numbers])
+    seen = np.stack(list(decoded(some, camera, where))).astype(np.float32)
+    black = bool(seen.max() <= BLACK)
+    plain = not black and bool((seen.std(axis=(1, 2)) < _PLAIN).all())
+    still = len(seen) > 1 and bool((np.abs(seen[1:] - seen[0]).mean(axis=(1, 2, 3)) < _STILL).all())
+    return Look(black, plain, still and not black and not plain)

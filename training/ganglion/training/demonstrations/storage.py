@@ -63,7 +63,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
     where = folder / FACTS
     try:
         facts: dict[str, Any] = json.loads(where.read_text(encoding="utf-8"))
-        facts["digest"], facts["session"]
+        for key in ("digest", "instruction", "session"):
+            if not isinstance(facts[key], str):
+                raise TypeError(f"{key} is no text")
     except FileNotFoundError:
         raise InputError("is missing", where=where, remedy=_AGAIN) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
