@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from demonstrations_for_test import ROBOT, episode, stamps, stream
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ganglion.core.specs import ChannelGroup, SensorSpec
@@ -55,11 +55,9 @@ def test_samples_lie_where_they_were_taken_however_many_are_lost(
     np.testing.assert_array_equal(window.samples[:, 2], np.nan_to_num(truth))
 
 
-@given(newest=st.integers(25, 79), lost=st.sets(st.integers(0, 79), max_size=40), offset_ns=st.integers(0, 9_900_000))
+@given(newest=st.integers(25, 79), lost=st.sets(st.integers(0, 79), max_size=12), offset_ns=st.integers(0, 9_800_000))
 def test_a_moment_may_fall_on_a_sample_or_between_two(newest: int, lost: set[int], offset_ns: int) -> None:
-    numbers = [k for k in range(80) if k not in lost]
-    had = [k for k in numbers if k <= newest][-COUNT:]
-    assume(had and newest - had[0] + 1 - len(had) > HOP / 2)
+    numbers = [k for k in range(80) if k not in lost and not newest - 9 <= k < newest - 5]  # enough to be a gap
     window = cut_window(recorded(numbers), SENSOR, newest * PERIOD_NS + offset_ns)
     np.testing.assert_array_equal(window.samples[:, 0], np.nan_to_num(true_window(numbers, newest)))
 

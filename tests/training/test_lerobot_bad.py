@@ -81,6 +81,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a frame rate in words": (described(fps="fast"), "info.json: .*could not convert"),
     "features in a list": (described(features=[]), "info.json: is no description"),
     "a feature without shape": (feature("action", shape=None), "info.json: is no description"),
+    "a type unknown": (feature("action", dtype="float33"), "info.json: is no description .*float33"),
+    "a type of anything": (feature("action", dtype="object"), "info.json: is no description .*action is of object"),
+    "a feature of nothing": (feature("action", shape=[0]), r"info.json: is no description .*shape \(0,\)"),
+    "a camera of nothing": (feature("observation.images.top", shape=[0, 48, 3]), "info.json: is no description"),
     "no actions": (feature("action"), "info.json: has no 'action'; "),
     "actions in a square": (feature("action", shape=[2, 2]), r"'action' is float32 \(2, 2\); "),
     "actions in words": (feature("action", dtype="string"), "'action' is string"),
@@ -99,6 +103,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "rows out of order": (column("frame_index", [1, 0, *range(2, COUNT)]), "episode 0 lacks row 0 in its place"),
     "rows of nobody": (column("episode_index", [7] * COUNT), "episode 0 lacks its rows"),
     "back in time": (column("timestamp", np.zeros(COUNT, np.float32)), "goes back in time at reading 1"),
+    "no time": (column("timestamp", np.full(COUNT, np.nan, np.float32)), "has a timestamp that is no number"),
     "an unknown task": (column("task_index", [9] * COUNT), "episode 0.* has a task that meta/tasks.parquet lacks"),
     "a picture apart": (
         column("observation.images.side", [{"bytes": None, "path": "a.png"}] * COUNT),
@@ -120,6 +125,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a time behind the video": (
         entry(1, **{"videos/observation.images.top/from_timestamp": 1.0}),
         "file-000.mp4: shows no frame at 1.500 s",
+    ),
+    "a video from no time on": (
+        entry(1, **{"videos/observation.images.top/from_timestamp": float("nan")}),
+        "episode 1 lacks a good from_timestamp of observation.images.top",
     ),
     "fewer episodes noted": ({"episodes": lambda notes: notes[:1]}, "has rows of more episodes than meta/ says"),
 }
@@ -197,7 +206,7 @@ def test_our_notes_damaged_are_refused(ours, refusal):
     path = ours / "meta/ganglion.json"
     whole = json.loads(path.read_text())
     for content, said in (
-        ("{", "ganglion.json: is no JSON"),
+        ("{", "ganglion.json: is no whole JSON file"),
         ("[]", "has format version None"),
         (json.dumps(whole | {"format_version": 2}), "has format version 2, this ganglion reads 1; upgrade"),
         (json.dumps(whole | {"robot": None}), "expected an object for RobotSpec"),
@@ -207,15 +216,25 @@ def test_our_notes_damaged_are_refused(ours, refusal):
         assert said in refusal(ours)
 
 
+def test_another_robot_than_ours_is_refused(ours, refusal, tmp_path):
+    (tmp_path / "robot.json").write_text(json.dumps(to_dict(replace(ROBOT, name="large"))))
+    assert "tells its robot, which is another; leave --robot out" in refusal(
+        ours, "--robot", str(tmp_path / "robot.json")
+    )
+
+
 def test_a_data_set_of_ours_that_others_changed_is_refused(ours, refusal):
     table = pq.read_table(ours / EPISODES)
     column = table.column_names.index("ganglion")
     facts = [json.loads(text) for text in table["ganglion"].to_pylist()]
     facts[1]["streams"]["action"]["count"] += 1
+    none = pa.array([json.dumps({"streams": {"action": {"count": 0, "dtype": "float32"}}})] * 2)
     more = pa.array([json.dumps(fact) for fact in facts])
     for change, said in (
         (table.remove_column(column), "episode 0: is not as ganglion wrote it .*; .* or remove meta/ganglion.json"),
         (table.set_column(column, "ganglion", pa.array(["{", "{"])), "episode 0: is not as ganglion wrote it"),
+        (table.set_column(column, "ganglion", pa.array(["[]", "[]"])), "episode 0: is not as ganglion wrote it"),
+        (table.set_column(column, "ganglion", none), "episode 0: .*a stream has 0 readings"),
         (table.set_column(column, "ganglion", more), "episode 1: .*action has 20 readings of 21"),
     ):
         write_table(ours / EPISODES, change)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 from demonstrations_for_test import episode, stamps, stream, written
 from PIL import Image
@@ -95,6 +96,14 @@ def test_each_sample_is_shown_once(episodes, read):
             continue
         assert (blocks[there] == one.sensors["tip"].values).all()
         assert (rows[f"ganglion.stamps_ns.{key}"][there] == one.sensors["tip"].stamps_ns).all()
+
+
+def test_statistics_are_what_it_would_compute(episodes, read):
+    noted = pq.read_table(episodes.folder.parent / "out/meta/episodes/chunk-000/file-000.parquet").to_pylist()[0]
+    for name in ("min", "max", "mean", "std", "count"):
+        np.testing.assert_allclose(noted[f"stats/action/{name}"], read[f"statistics/{name}"], rtol=1e-5)
+    for name in ("q01", "q10", "q50", "q90", "q99"):  # its own are those of a histogram: of few rows, others
+        assert np.shape(noted[f"stats/action/{name}"]) == read[f"statistics/{name}"].shape
 
 
 def test_words_times_and_chunks_are_what_its_policies_expect(episodes, read):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from demonstrations_for_test import ROBOT, episode, picture, stream, written
 from PIL import Image
+from stopping_for_test import stopped
 
 from ganglion.core.cli import main
 from ganglion.core.images import upright
-from ganglion.core.specs import CameraSpec, RobotSpec
+from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stamps, Stream
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.demonstrations.lerobot import exporting, layout
@@ -237,16 +237,10 @@ def test_an_export_that_is_stopped_leaves_no_data_set(signals, tmp_path):
     frames = CameraStream(np.arange(10_000) * 10**7, [picture(0)] * 10_000)
     written(tmp_path / "set", episode(cameras={"front": frames}))
     out = tmp_path / "room" / "out"
-    running = subprocess.Popen(command(tmp_path / "set", out), stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("room/.out.*/out/videos/*/*/*.mp4")):
-        assert running.poll() is None, running.stderr and running.stderr.read()
-        time.sleep(0.01)
-    for one in signals:
-        running.send_signal(one)
-    _, said = running.communicate(timeout=60)
+    code, said = stopped(command(tmp_path / "set", out), tmp_path, "room/.out.*/out/videos/*/*/*.mp4", signals)
     assert not out.exists()
     if signals == [signal.SIGINT]:
-        assert running.returncode == 1 and said.splitlines()[-1].startswith("ganglion: interrupted")
+        assert code == 1 and said[-1].startswith("ganglion: interrupted")
         assert not os.listdir(tmp_path / "room")
 
 
@@ -264,3 +258,43 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(limit, tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("ganglion: ") and "can't write: " in line and "free space" in line
     assert not os.listdir(tmp_path / "room")
+
+
+WATCHED = """
+import sys, threading, time
+from ganglion.core.cli import main
+from ganglion.training.demonstrations.lerobot import columns, exporting, native  # take memory of their own
+
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) // 1024
+
+def watch():
+    while True:
+        most[0] = max(most[0], held())
+        time.sleep(0.005)
+
+columns._BATCH_BYTES = 2**21
+before = held()
+most = [before]
+threading.Thread(target=watch, daemon=True).start()
+code = main(sys.argv[1:])
+print(most[0] - before)
+sys.exit(code)
+"""
+
+
+def test_neither_way_holds_an_episode_in_memory(tmp_path):
+    samples = stream(0, 400, np.arange(100_000) * 10**6)  # 160 MB
+    tip = SensorSpec("tip", (ChannelGroup("scan", 400, "dB"),), 1000.0)
+    pose = stream(0, 2, np.arange(1, 5000) * 2 * 10**7)
+    one = episode(actions=pose, state=None, sensors={"tip": samples}, absent={}, cameras={})
+    written(tmp_path / "set", one, robot=replace(ROBOT, sensors=(tip,)))
+    for arguments in (
+        ["export", str(tmp_path / "set"), "--out", str(tmp_path / "out")],
+        ["import", "lerobot", str(tmp_path / "out"), "--out", str(tmp_path / "back")],
+    ):
+        command = [sys.executable, "-c", WATCHED, "data", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout.split()[-1]) < 120, (arguments, done.stdout)  # MB
+    same(one, EpisodeSet(tmp_path / "back")[0])

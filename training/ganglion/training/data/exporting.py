@@ -42,8 +42,6 @@ def run(config: DataExportConfig) -> None:
         raise InputError(f"unknown kind {config.kind!r}", remedy=f"use {', '.join(EXPORTERS)}")
     if config.out is None:
         raise InputError("no folder to write to", remedy="add --out DIR")
-    if config.out.exists():
-        raise InputError("is there already", where=config.out, remedy="choose another --out")
     episodes = EpisodeSet(config.source)
     EXPORTERS[config.kind](episodes, config.out)
     print(f"{config.out}: {len(episodes)} episodes")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ganglion.core.findings import FAILED, NOTE, WARNING, Finding
 from ganglion.core.specs import RobotSpec
 from ganglion.training.demonstrations.images import Look
-from ganglion.training.demonstrations.measures import EpisodeFigures, Range, declared_rates
+from ganglion.training.demonstrations.measures import EpisodeFigures, Range, Timing, declared_rates
 
 _OFF_RATE = 0.01  # half a hop in a window of 50: more, and windows have holes (cutting.py)
 _WRONG_RATE = 0.1
@@ -34,7 +34,8 @@ def find_faults(robot: RobotSpec, measured: Measured) -> list[Finding]:
         measured: one or more episodes, as measure_set gives them.
     """
     looks: tuple[Callable[[RobotSpec, Measured], Findings], ...] = (
-        _times,
+        _rates,
+        _gaps,
         _clocks,
         _values,
         _resting,
@@ -69,13 +70,9 @@ def find_overlap(measured: Measured, other: Measured) -> list[Finding]:
     return found
 
 
-def _times(robot: RobotSpec, measured: Measured) -> Findings:
+def _rates(robot: RobotSpec, measured: Measured) -> Findings:
     for stream, declared_hz in declared_rates(robot).items():
-        rates = {
-            one.name: timing.rate_hz
-            for one in measured
-            if (timing := one.timings.get(stream)) and timing.rate_hz is not None
-        }
+        rates = {one.name: timing.rate_hz for one, timing in _having(stream, measured) if timing.rate_hz is not None}
         off = {name: abs(rate / declared_hz - 1) for name, rate in rates.items()}
         wrong = [name for name, by in off.items() if by > _OFF_RATE]
         if wrong:
@@ -84,12 +81,17 @@ def _times(robot: RobotSpec, measured: Measured) -> Findings:
             what = f"{spread} Hz as measured, {declared_hz:g} as declared, in {_of(wrong, measured)}"
             severity = FAILED if max(off.values()) > _WRONG_RATE else WARNING
             yield Finding(f"rate of {stream}", severity, what, "correct rate_hz in the robot spec, or the stamps")
-        gaps = [one for one in measured if (timing := one.timings.get(stream)) and timing.gaps]
+
+
+def _gaps(robot: RobotSpec, measured: Measured) -> Findings:
+    for stream in declared_rates(robot):
+        timings = {one.name: timing for one, timing in _having(stream, measured)}
+        gaps = [name for name, timing in timings.items() if timing.gaps]
         if gaps:
-            lost = sum(one.timings[stream].lost for one in gaps)
-            share = lost / (lost + sum(one.timings[stream].readings for one in measured if stream in one.timings))
-            longest = max(one.timings[stream].longest_gap_s for one in gaps)
-            what = f"{share:.2%} of readings missing, up to {longest:.3g} s at once, in {_of(_names(gaps), measured)}"
+            lost, readings = (sum(getattr(one, what) for one in timings.values()) for what in ("lost", "readings"))
+            share = lost / (lost + readings)
+            longest = max(timing.longest_gap_s for timing in timings.values())
+            what = f"{share:.2%} of readings missing, up to {longest:.3g} s at once, in {_of(gaps, measured)}"
             remedy = "look for what the recorder lost; a sensor's hops that are not whole count as absent"
             yield Finding(f"gaps of {stream}", WARNING if share > _MANY_LOST else NOTE, what, remedy)
 
@@ -97,9 +99,9 @@ def _times(robot: RobotSpec, measured: Measured) -> Findings:
 def _clocks(robot: RobotSpec, measured: Measured) -> Findings:
     for stream in declared_rates(robot):
         apart = []
-        for one in measured:
-            timing, actions = one.timings.get(stream), one.timings["actions"]
-            if timing and max(timing.first_ns - actions.last_ns, actions.first_ns - timing.last_ns) > _APART_NS:
+        for one, timing in _having(stream, measured):
+            actions = one.timings["actions"]
+            if max(timing.first_ns - actions.last_ns, actions.first_ns - timing.last_ns) > _APART_NS:
                 apart.append(one.name)
         if apart:
             what = f"no reading within a second of the actions, in {_of(apart, measured)}"
@@ -194,8 +196,8 @@ def _sum(counts: Iterator[npt.NDArray[np.int64]]) -> list[int]:
     return [int(count) for count in np.sum(list(counts), axis=0)]
 
 
-def _names(measured: Measured) -> list[str]:
-    return [one.name for one in measured]
+def _having(stream: str, measured: Measured) -> Iterator[tuple[EpisodeFigures, Timing]]:
+    return ((one, one.timings[stream]) for one in measured if stream in one.timings)
 
 
 def _of(names: Sequence[str], measured: Measured) -> str:

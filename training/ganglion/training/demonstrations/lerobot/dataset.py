@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ganglion.core.errors import InputError
 from ganglion.training.demonstrations.lerobot.columns import rows_at_once, values_of
+from ganglion.training.demonstrations.lerobot.files import readable
 from ganglion.training.demonstrations.lerobot.layout import AGAIN, INFO, TASKS, VERSION, Feature
 
 
@@ -64,10 +67,10 @@ class LeRobotDataset:
             InputError: the episode notes none.
         """
         path = self._path(self._video_path, episode, f"videos/{key}/", video_key=key)
-        try:
-            return path, float(episode[f"videos/{key}/from_timestamp"])
-        except (KeyError, TypeError):
-            raise self._lacks(episode, f"from_timestamp of {key}") from None
+        begin = episode.get(f"videos/{key}/from_timestamp")
+        if not isinstance(begin, int | float) or not 0 <= begin < math.inf:
+            raise self._lacks(episode, f"a good from_timestamp of {key}")
+        return path, begin
 
     def rows(self, features: Sequence[Feature]) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
         """Each episode and the values of its rows, batch by batch, (rows, *shape), plain numbers (rows,).
@@ -101,7 +104,7 @@ class LeRobotDataset:
         numbers = [feature for feature in features if feature.dtype != "image"]
         keys, step = [feature.key for feature in features], rows_at_once(features)
         for path in dict.fromkeys(self._path(self._data_path, episode, "data/") for episode in self.episodes):
-            with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with _whole(path), _open(path) as file:
                 for batch in file.iter_batches(step, columns=keys):
                     columns = {feature.key: values_of(batch, feature, path) for feature in numbers}
                     columns |= {f.key: _column(batch, f.key, path) for f in features if f.dtype == "image"}
@@ -122,7 +125,7 @@ class LeRobotDataset:
         paths = sorted(self.folder.glob("meta/episodes/*/*.parquet"))
         episodes: list[dict[str, Any]] = []
         for path in paths:
-            with _readable(path):
+            with _whole(path):
                 names = [name for name in pq.read_schema(path).names if not name.startswith("stats/")]
                 episodes += pq.read_table(path, columns=names).to_pylist()
         for number, episode in enumerate(episodes):
@@ -134,7 +137,7 @@ class LeRobotDataset:
 
     def _read_tasks(self) -> dict[int, str]:
         path = self.folder / TASKS
-        with _readable(path):
+        with _whole(path):
             columns = pq.read_table(path).to_pydict()
         names = [name for name, column in columns.items() if column and isinstance(column[0], str)]
         if "task_index" not in columns or len(names) != 1:
@@ -153,17 +156,17 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: it is missing or no JSON.
     """
-    try:
+    with readable(path, "JSON file", (OSError, ValueError)):
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy=AGAIN) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"is no JSON ({error})", where=path, remedy=AGAIN) from None
 
 
 def _feature(key: str, described: dict[str, Any]) -> Feature:
-    shape = tuple(int(size) for size in described["shape"])
-    return Feature(key, str(described["dtype"]), shape, _names(described.get("names")))
+    shape, dtype = tuple(int(size) for size in described["shape"]), str(described["dtype"])
+    if dtype not in ("video", "image", "string") and np.dtype(dtype).kind not in "fiub":
+        raise ValueError(f"{key} is of {dtype}")
+    if min(shape, default=1) < 1:
+        raise ValueError(f"{key} has shape {shape}")
+    return Feature(key, dtype, shape, _names(described.get("names")))
 
 
 def _names(names: Any) -> list[str] | None:
@@ -179,12 +182,10 @@ def _column(batch: pa.RecordBatch, key: str, where: Path) -> Any:
     return batch.column(key)
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy=AGAIN) from None
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"is no whole Parquet file ({reason:.120})", where=path, remedy=AGAIN) from None
+def _open(path: Path) -> pq.ParquetFile:
+    # A buffer would grow to the size of the file.
+    return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+
+
+def _whole(path: Path) -> AbstractContextManager[None]:
+    return readable(path, "Parquet file", (pa.ArrowException, OSError))

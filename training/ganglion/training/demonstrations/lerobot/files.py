@@ -1,12 +1,14 @@
-"""Files of one kind, numbered as LeRobotDataset v3.0 does; a new one is begun when the last is large enough."""
+"""Files of a data set: numbered as LeRobotDataset v3.0 does as they are written, and named if they can't be read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from ganglion.training.demonstrations.lerobot.layout import FILES_PER_CHUNK
+from ganglion.core.errors import InputError
+from ganglion.training.demonstrations.lerobot.layout import AGAIN, FILES_PER_CHUNK
 
 
 class _File(Protocol):
@@ -17,7 +19,7 @@ F = TypeVar("F", bound=_File)
 
 
 class NumberedFiles(Generic[F]):
-    """Files that are written one after the other.
+    """Files that are written one after the other; a new one is begun when the last is large enough.
 
     Args:
         path: of a file, from the numbers of its chunk and of itself.
@@ -50,3 +52,24 @@ class NumberedFiles(Generic[F]):
         """Finish the last file."""
         if self.file is not None:
             self.file.close()
+
+
+@contextmanager
+def readable(path: Path, kind: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Name the file if what is done with it fails.
+
+    Args:
+        path: the file.
+        kind: what it should be.
+        errors: raised by readers when it is not.
+
+    Raises:
+        InputError: it is missing, damaged or something else.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError("is missing", where=path, remedy=AGAIN) from None
+    except errors as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(f"is no whole {kind} ({reason:.120})", where=path, remedy=AGAIN) from None

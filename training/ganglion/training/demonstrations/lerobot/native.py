@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,7 +47,7 @@ def native_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episo
                 for key, kept in readings.items():
                     kept.add(*_new(batch, key, kept, dataset.fps))
             yield _episode(dataset, robot, noted, facts, readings)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"is not as ganglion wrote it ({error})",
                 where=where,
@@ -54,11 +56,19 @@ def native_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episo
 
 
 class _Readings:
-    """The readings of a stream that have been found so far; of a camera, seconds into the video instead of values."""
+    """The readings of a stream that have been found so far; of a camera, seconds into the video instead of values.
+
+    Values are in a file without a name, not in memory: an episode may be large.
+    """
 
     def __init__(self, count: int, dtype: str | None, channels: int) -> None:
+        if count < 1:
+            raise ValueError(f"a stream has {count} readings")
+        shape = (count, channels) if dtype else (count,)
         self.stamps_ns: Stamps = np.empty(count, np.int64)
-        self.values: npt.NDArray[Any] = np.empty((count, channels) if dtype else count, dtype or np.float64)
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)  # or says it is full
+            self.values: npt.NDArray[Any] = np.memmap(file, dtype or np.float64, "r+", shape=shape).view(np.ndarray)
         self.count = 0
 
     def add(self, stamps_ns: Stamps, values: npt.NDArray[Any]) -> None:

@@ -73,20 +73,18 @@ def plain_episodes(dataset: LeRobotDataset, robot: RobotSpec) -> Iterator[Episod
     Raises:
         InputError: the tables are damaged.
     """
-    cameras = cameras_of(dataset)
-    images = [cameras[camera.name] for camera in robot.cameras]
-    keys = [
-        ACTION,
-        *([STATE] if robot.state else []),
-        *(key for key in images if dataset.features[key].dtype == "image"),
+    pictures = [dataset.features[cameras_of(dataset)[camera.name]] for camera in robot.cameras]
+    features = [
+        dataset.features[ACTION],
+        *([dataset.features[STATE]] if robot.state else []),
+        *(feature for feature in pictures if feature.dtype == "image"),
+        *(feature for feature in BOOKKEEPING if feature.key != "index"),
     ]
-    features = [*(dataset.features[key] for key in keys), *(one for one in BOOKKEEPING if one.key != "index")]
     for noted, batches in dataset.rows(features):
         parts = list(batches)
+        columns = {feature.key: [part[feature.key] for part in parts] for feature in features}
         try:
-            episode: Episode | InputError = _episode(
-                dataset, robot, noted, {key: [part[key] for part in parts] for key in parts[0]}
-            )
+            episode: Episode | InputError = _episode(dataset, robot, noted, columns)
         except InputError as error:
             episode = error
         yield episode
@@ -98,6 +96,8 @@ def _episode(
     number = noted["episode_index"]
     where = f"{dataset.folder}: episode {number}"
     frames, shown = np.concatenate(columns["frame_index"]), np.concatenate(columns["timestamp"]).astype(np.float64)
+    if not np.isfinite(shown).all():
+        raise InputError("has a timestamp that is no number", where=where, remedy=AGAIN)
     nominal = frames / dataset.fps
     times = np.where(abs(shown - nominal) < _TOLERANCE_S, nominal, shown)  # float32 seconds are coarse
     stamps = np.rint(times * 1e9).astype(np.int64)

@@ -58,7 +58,7 @@ def lay_out(streams: Mapping[str, Stamps], room: Mapping[str, int], last: str) -
     limits = [room[name] for name in names]
     free, back, rows = list(limits), 0, np.empty(len(owners), np.int64)
     begun = False  # a row ends with the last reading of `last`, whatever comes after it
-    for place, owner in zip(range(len(owners) - 1, -1, -1), reversed(owners.tolist()), strict=True):
+    for place, owner in reversed(list(enumerate(owners.tolist()))):
         first_of_last = owner == len(names) - 1 and not begun
         if free[owner] == 0 or (first_of_last and place < len(owners) - 1):
             free, back = list(limits), back + 1

@@ -1,7 +1,7 @@
 """Camera frames as lossless video, and back.
 
 H.264 of RGB at quantizer 0 gave every pixel back exactly; YUV 4:4:4 at quantizer 0 is up to 2 off, from the conversion,
-and the formats of recorders are up to 104 off. Libx265, VP9 and FFV1 are exact too, and slower or larger (PyAV 18.1).
+and YUV 4:2:0, the format of recorders, up to 104. H.265, VP9 and FFV1 are exact too, but slower or larger (PyAV 18.1).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import overload
@@ -22,10 +21,11 @@ from PIL import Image
 from ganglion.core.errors import InputError
 from ganglion.core.specs import CameraSpec
 from ganglion.training.demonstrations.images import Pixels
+from ganglion.training.demonstrations.lerobot.files import readable
 from ganglion.training.demonstrations.lerobot.layout import AGAIN
 
 STORED_AS = "gbrp"  # what an RGB picture is called in H.264
-# A reader that looks for one frame decodes at most ten. Each shows at once, without frames that look ahead.
+# To show one frame a reader decodes ten at most; none refers to a later one.
 _OPTIONS = {"qp": "0", "preset": "veryfast", "g": "10", "bf": "0"}
 
 
@@ -117,9 +117,9 @@ def frames_at(path: Path, times: npt.NDArray[np.float64], tolerance: float) -> I
     Raises:
         InputError: the file is missing or damaged, or shows nothing at one of the times.
     """
-    with _readable(path), av.open(str(path)) as container:
+    with readable(path, "video", (av.FFmpegError,)), av.open(str(path)) as container:
         if not container.streams.video:
-            raise InputError("is no video (it holds no pictures)", where=path, remedy=AGAIN)
+            raise InputError("is no whole video (it holds no pictures)", where=path, remedy=AGAIN)
         stream = container.streams.video[0]
         assert stream.time_base is not None
         container.seek(max(0, int((times[0] - tolerance) / stream.time_base)), stream=stream)
@@ -139,13 +139,3 @@ def png(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy=AGAIN) from None
-    except av.FFmpegError as error:
-        raise InputError(f"is no video ({error.strerror})", where=path, remedy=AGAIN) from None

@@ -65,7 +65,7 @@ class EpisodeReader:
         black = [one.name for one, frames in seen.items() if is_black(frames, one, where)]
         return Episode(
             instruction=self._instruction(found, where),
-            session=where if session is None else str(session),
+            session=where if session in (None, "") else str(session),
             actions=Stream(at, actions),
             state=Stream(at, self._numbers(self.layout.state, found, where)) if knows else None,
             cameras={one.name: frames for one, frames in seen.items() if one.name not in black},

@@ -36,7 +36,7 @@ class Layout:
 def usual_columns(features: Mapping[str, Feature]) -> dict[str, str]:
     """What most data sets call these things: feature of a step -> what an episode calls it.
 
-    Images are cameras of their own names, without what all their paths begin with if they still differ so.
+    A camera is called by the last part of its feature's name, by all of it where that would not tell two apart.
     """
     steps = {name.removeprefix(STEPS): feature for name, feature in features.items() if name.startswith(STEPS)}
     numbers = [name for name, feature in steps.items() if feature.kind == "numbers" and -1 not in feature.shape]
