@@ -149,7 +149,7 @@ def test_sets_with_and_without_the_sensor_mix_if_they_are_of_one_robot(tmp_path:
         common_robot([("a", ROBOT), ("b", faster)])
 
 
-def test_too_few_sessions_to_hold_any_back_are_named(tmp_path: Path) -> None:
+def test_one_session_of_which_nothing_can_be_held_back_is_named(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "one", 1, robot=BLIND)
     with pytest.raises(InputError, match="leaves a side empty"):
         RecordedSource(options(folder, tmp_path / "out"))

@@ -253,3 +253,37 @@ def test_epochs_count_the_data(blind: Path, tmp_path: Path) -> None:
 
 def test_recordings_are_what_the_tests_take_them_for() -> None:
     assert len(recording(0).actions.stamps_ns) == 12
+
+
+def test_features_from_a_cache_teach_what_the_backbone_would(
+    seen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "features"
+    assert main(["cache", str(seen), "--base", UNTRAINED, "--out", str(cache)]) == 0
+    train_policy(options(seen, tmp_path / "uncached", steps=6, logging_steps=1))
+    import ganglion.model.backbone.backbone as backbone
+
+    def never(*args, **kwargs):
+        raise AssertionError("a backbone was loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backbone, "load_vlm", never)
+        train_policy(options(seen, tmp_path / "cached", steps=6, logging_steps=1, cache=str(cache)))
+    for ours, theirs in zip(history(tmp_path / "cached"), history(tmp_path / "uncached"), strict=True):
+        assert ours.get("loss") == pytest.approx(theirs.get("loss"), abs=1e-5)
+    frames = [{"front": picture(1, 56, 56)}]
+    chunks = [
+        VLAPolicy.from_pretrained(tmp_path / name).predict(frames, None, np.zeros((1, 650, 4)), np.zeros((1, 3)))
+        for name in ("cached", "uncached")
+    ]
+    np.testing.assert_allclose(*chunks, atol=1e-3)
+
+
+def test_a_cache_of_another_set_and_a_backbone_that_should_learn_are_refused(seen: Path, tmp_path: Path) -> None:
+    cache, other = tmp_path / "features", recorded(tmp_path / "other", 3)
+    assert main(["cache", str(other), "--base", UNTRAINED, "--out", str(cache)]) == 0
+    with pytest.raises(InputError, match="features"):
+        train_policy(options(seen, tmp_path / "out", cache=str(cache)))
+    learning = VlOptions(base=UNTRAINED, finetune="lora")
+    with pytest.raises(InputError, match=r"--vl\.finetune is lora"):
+        train_policy(options(other, tmp_path / "out", cache=str(cache), vl=learning))

@@ -154,7 +154,7 @@ def split_sessions(
 
     Args:
         episodes: the set.
-        share: of actions to hold back, met as nearly as whole sessions allow; 0 holds nothing back.
+        share: of actions to hold back, met as nearly as whole sessions allow, at least the shortest; 0 holds nothing back.
         seed: decides which sessions.
         among: numbers of the episodes to share out; None for all.
 
@@ -175,7 +175,9 @@ def split_sessions(
         if count + lengths[name] / 2 < share * total:
             count += lengths[name]
             held.update(sessions[name])
-    if share and not 0 < count < total:
+    if share and not held:
+        held.update(sessions[min(order, key=lambda name: lengths[name])])
+    if share and not 0 < len(held) < len(numbers):
         raise InputError(
             f"a share of {share:g} of {len(order)} sessions leaves a side empty",
             where=episodes.folder,
