@@ -33,7 +33,7 @@ def recording(seed: int, seconds: float = 1.6, robot: RobotSpec = ROBOT, sensor:
         session=f"day {seed}",
         actions=Stream(due, rng.normal(size=(len(due), 2)).astype(np.float32)),
         state=stream(seed + 1, 3, stamps(50, seconds)) if robot.state else None,
-        sensors={"tip": stream(seed + 2, 4, stamps(650, seconds), np.float16)} if sensor and robot.sensors else {},
+        sensors={s.name: stream(seed + 2, 4, stamps(s.rate_hz, seconds), np.float16) for s in robot.sensors if sensor},
         cameras={
             name: CameraStream(at, [picture(seed * 100 + k, 56, 56) for k in range(len(at))])
             for name, at in seen.items()
