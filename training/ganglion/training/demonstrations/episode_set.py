@@ -154,7 +154,7 @@ def split_sessions(
 
     Args:
         episodes: the set.
-        share: of actions to hold back, met as nearly as whole sessions allow, at least the shortest; 0 holds nothing back.
+        share: of actions to hold back, met as nearly as whole sessions allow, by the shortest at least; 0 for none.
         seed: decides which sessions.
         among: numbers of the episodes to share out; None for all.
 
