@@ -25,6 +25,7 @@ from ganglion.training.data.synth import run as synthesize
 from ganglion.training.evaluate.config import EvaluateConfig
 from ganglion.training.evaluate.report import table
 from ganglion.training.evaluate.run import evaluate
+from ganglion.training.sft.run_folder import VALIDATION_FILE
 
 CLIP_PREDICTOR = 0.7932
 SEED = 977  # of boards used for nothing else
@@ -88,10 +89,12 @@ def prepared(folder: Path, args: argparse.Namespace) -> dict[str, Path]:
 
 
 def learning_curve(adapter: Path) -> list[tuple[int, float]]:
-    """(step, share of squares as shown) of each validation of the run."""
-    history: list[dict[str, Any]] = json.loads((adapter / "history.json").read_text(encoding="utf-8"))
-    name = "eval_square_accuracy_as_shown"
-    return [(entry["step"], entry[name]) for entry in history if name in entry]
+    """(step, share of squares as shown) of each validation of the run; none where it had none, or by loss alone."""
+    path, name = adapter / VALIDATION_FILE, "square_accuracy_as_shown"
+    if not path.is_file():
+        return []
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return [(entry["step"], entry[name]) for entry in entries if name in entry]
 
 
 if __name__ == "__main__":
