@@ -81,9 +81,9 @@ def random_bundle(base: str, folder: Path) -> Path:
 
     from ganglion.export.onnx_file import OPSET
     from ganglion.export.onnx_vlm import export_vlm
-    from ganglion.export.prompt_files import image_settings, write_prompt_files
+    from ganglion.export.prompt_files import write_prompt_files
     from ganglion.model.checkpoint import base_hash, resolve_base
-    from ganglion.model.processor import load_processor
+    from ganglion.model.processor import image_settings, load_processor
     from ganglion.model.vlm import load_vlm
 
     path = resolve_base(base)

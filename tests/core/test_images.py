@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from ganglion.core.images import upright, upright_size
+from ganglion.core.errors import InputError
+from ganglion.core.images import open_image, upright, upright_size
 
 
 @pytest.fixture(params=range(1, 9))
@@ -52,3 +53,22 @@ def test_a_note_that_says_nothing_turns_nothing(tmp_path, written):
     Image.new("RGB", (3, 2)).save(tmp_path / "one.png", exif=exif)
     with Image.open(tmp_path / "one.png") as image:
         assert upright_size(image) == upright(image).size == (3, 2)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.jpg: can't be decoded"):
+        open_image(tmp_path / "nothing.jpg")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+)
+def test_an_array_of_another_shape_or_type_is_refused(array):
+    with pytest.raises(InputError, match="give uint8"):
+        open_image(array)

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from ganglion.core.errors import GanglionError
-from ganglion.core.paths import cache_dir, write_json, written_aside
+from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.paths import cache_dir, read_json, write_json, written_aside
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
@@ -52,3 +52,26 @@ def test_nan_is_no_json(tmp_path):
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not (tmp_path / "a.json").exists()
+
+
+def test_what_was_written_is_read(tmp_path):
+    write_json(tmp_path / "a.json", {"format_version": 2, "a": [1, "b"]})
+    assert read_json(tmp_path / "a.json", "write it", version=2) == {"format_version": 2, "a": [1, "b"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "is missing; write it"),
+        (b"{", "can't be read .*; write it"),
+        (b"\xff", "can't be read .*; write it"),
+        (b"[1]", "holds list, not an object; write it"),
+        (b"{}", "has format version None, this ganglion reads 2; upgrade, or write it"),
+        (b'{"format_version": 3}', "has format version 3, this ganglion reads 2"),
+    ],
+)
+def test_json_that_cannot_be_used_is_named(tmp_path, content, what):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.json: {what}"):
+        read_json(tmp_path / "a.json", "write it", version=2)

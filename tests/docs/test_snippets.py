@@ -26,7 +26,7 @@ def quickstart_folder(tmp_path_factory):
     """A folder with runs/quickstart/bundle in it: the default robot's policy, hardly trained."""
     folder = tmp_path_factory.mktemp("docs")
     policy, bundle = folder / "policy", folder / "runs/quickstart/bundle"
-    tiny = ["--base", "offline:qwen2_vl?untrained", "--size", "tiny", "--frames", "8", "--steps", "1"]
+    tiny = ["--vl.base", "offline:qwen2_vl?untrained", "--size", "tiny", "--frames", "8", "--steps", "1"]
     assert main(["train", "policy", "--out", str(policy), *tiny, "--eval_count", "4", "--batch_size", "4"]) == 0
     assert main(["export", "--policy", str(policy), "--out", str(bundle)]) == 0
     return folder

@@ -9,9 +9,9 @@ import pytest
 from ganglion.core.bundle import open_bundle
 from ganglion.core.cli import main
 from ganglion.core.errors import InputError
-from ganglion.core.normalization import Normalization, Scale, write_normalization
+from ganglion.core.normalization import Normalization, Scale
 from ganglion.core.paths import write_json
-from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
+from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, default_robot
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -21,35 +21,42 @@ SENSOR = SensorSpec("tip", (ChannelGroup("a_scan", CHANNELS, "dB"),), rate_hz=50
 ROBOT = RobotSpec("blind", (), (SENSOR,), default_robot().actions)
 
 
-def write_policy(folder, robot=ROBOT, **run):
+def write_policy(folder, robot=ROBOT, backbone=None, **changes):
+    """A policy with drawn weights; of a robot with cameras, with the backbone as it is."""
     from ganglion.model.policy.config import PolicyConfig
+    from ganglion.model.policy.network import PolicyNetwork
     from ganglion.model.policy.policy import VLAPolicy
 
     torch.manual_seed(1)
-    config = PolicyConfig(
-        channel_groups=(CHANNELS,),
-        hop_samples=10,
-        window_frames=40,
-        horizon=8,
-        action_dim=7,
-        width=32,
-        layers=3,
-        heads=4,
-        attention_frames=12,
-        read_frames=6,
-        expert_layers=1,
-        fusion="none",
-    )
-    policy = VLAPolicy(config).eval()
-    for value in policy.parameters():
+    shape = {
+        "channel_groups": (CHANNELS,),
+        "hop_samples": 10,
+        "window_frames": 40,
+        "horizon": 8,
+        "action_dim": 7,
+        "width": 32,
+        "layers": 3,
+        "heads": 4,
+        "attention_frames": 12,
+        "read_frames": 6,
+        "expert_layers": 1,
+        "vl_width": backbone.facts.vl_width if backbone else 0,
+    }
+    network = PolicyNetwork(PolicyConfig(**{**shape, **changes})).eval()
+    for value in network.parameters():
         if value.ndim < 2:
             torch.nn.init.normal_(value, value.mean().item(), 0.3)
-    policy.save_pretrained(folder)
     scales = [Scale(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in (CHANNELS, 7)]
-    write_normalization(folder / "norm.json", Normalization(*scales))
-    write_json(folder / "robot.json", to_dict(robot))
-    write_json(folder / "run.json", {"base": None, **run})
-    return policy
+    vl = {**backbone.facts.to_dict(), "age_ms": [0, 150], "instruction": "Go."} if backbone else None
+    VLAPolicy(network, robot, Normalization(*scales), vl, backbone).save_pretrained(folder)
+    return network
+
+
+def make_backbone():
+    from ganglion.model.backbone.backbone import Backbone
+    from ganglion.model.backbone.facts import describe_backbone
+
+    return Backbone(describe_backbone("offline:qwen2_vl?untrained", 1, precision="float32"), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +84,10 @@ def test_the_stream_graph_takes_any_batch_and_any_number_of_hops(exported):
         for hops in (1, 4, 17, 60):
             samples = random.standard_normal((batch, hops * 10, CHANNELS), np.float32)
             with torch.no_grad():
-                frames, state = policy.encoder.stream(torch.from_numpy(samples), state)
-            found, *after = graph.run(None, {"samples": samples, **feeds})
+                frames, state = policy.encoder.stream(torch.from_numpy(samples), torch.ones(batch, hops, 1), state)
+            found, *after = graph.run(
+                None, {"samples": samples, "present": np.ones((batch, hops, 1), np.float32), **feeds}
+            )
             feeds = dict(zip(feeds, after, strict=True))
             np.testing.assert_allclose(found, frames.numpy(), atol=1e-5, rtol=0)
             for ours, theirs in zip(after, state, strict=True):
@@ -87,10 +96,13 @@ def test_the_stream_graph_takes_any_batch_and_any_number_of_hops(exported):
 
 def test_the_head_takes_any_batch(exported):
     policy, folder, _, _ = exported
+    from ganglion.model.policy.context import Context
+
     frames = np.random.default_rng(0).standard_normal((5, 6, 32), np.float32)
-    (found,) = session(folder, "action_head.onnx").run(None, {"frames": frames})
+    present = np.ones((5, 6, 1), np.float32)
+    (found,) = session(folder, "action_head.onnx").run(None, {"frames": frames, "present": present})
     with torch.no_grad():
-        expected = policy.expert(torch.from_numpy(frames)).numpy()
+        expected = policy.expert(Context(torch.from_numpy(frames), torch.from_numpy(present))).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
     assert found.shape == (5, 8, 7)
 
@@ -127,7 +139,7 @@ def test_parity_sees_weights_that_differ(exported, tmp_path):
     assert stream.max_abs > 1e-4
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "robot.json", "norm.json", "run.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "robot.json", "norm.json"])
 def test_a_missing_file_is_named_before_anything_is_written(tmp_path, name):
     from ganglion.export.onnx_policy import export_policy
 
@@ -143,27 +155,66 @@ def test_a_policy_of_another_robot_is_refused(tmp_path):
 
     seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
     write_policy(tmp_path / "trained", seeing)
-    with pytest.raises(InputError, match="the robot has 1 cameras, the policy's fusion is 'none'"):
+    with pytest.raises(InputError, match=r"disagree on cameras \(False, True\)"):
         export_policy(tmp_path / "trained", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"fusion": "none", "channel_groups": ()}, "reads no sensor"), ({"head": "flow"}, "has a flow head")],
+)
+def test_what_servers_do_not_host_yet_is_refused(tmp_path, changes, what):
+    from ganglion.export.onnx_policy import open_policy
+
+    seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
+    write_policy(tmp_path, seeing, make_backbone(), **changes)
+    if "fusion" in changes:
+        norm = json.loads((tmp_path / "norm.json").read_text())
+        write_json(tmp_path / "norm.json", {**norm, "sensor": None})
+    with pytest.raises(InputError, match=f"{what}, which servers don't host yet"):
+        open_policy(tmp_path)
 
 
 def test_another_base_than_in_training_is_refused(tmp_path):
     from ganglion.export.onnx_policy import open_policy
-    from ganglion.model.policy.config import policy_config
-    from ganglion.model.policy.policy import VLAPolicy
 
-    base = "offline:qwen2_vl?untrained"
     seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
-    facts = {"base": base, "base_hash": "0" * 64, "vl_layer": 1, "vl_age_ms": [0, 150], "instruction": "Go."}
-    write_policy(tmp_path, seeing, **facts)
-    VLAPolicy(policy_config(seeing, "tiny", vl_width=16)).save_pretrained(tmp_path)
+    write_policy(tmp_path, seeing, make_backbone())
+    vl = json.loads((tmp_path / "vl.json").read_text())
+    write_json(tmp_path / "vl.json", {**vl, "base_hash": "0" * 64})
     with pytest.raises(InputError, match="was trained on another base: 'offline:qwen2_vl"):
         open_policy(tmp_path)
-    run = json.loads((tmp_path / "run.json").read_text())
-    del run["vl_layer"]
-    write_json(tmp_path / "run.json", run)
-    with pytest.raises(InputError, match=r"run.json: has no key 'vl_layer'"):
+    del vl["vl_layer"]
+    write_json(tmp_path / "vl.json", vl)
+    with pytest.raises(InputError, match=r"vl.json: has no key 'vl_layer'"):
         open_policy(tmp_path)
+
+
+def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
+    from PIL import Image
+
+    from ganglion.export.onnx_policy import export_policy
+    from ganglion.export.parity import position_ids
+    from ganglion.model.backbone.finetune import finetune, learning
+    from ganglion.model.backbone.options import FinetuneOptions
+
+    seeing, backbone = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions), make_backbone()
+    options, image = FinetuneOptions("lora", r=4), Image.new("RGB", (112, 84), "olive")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        before = backbone.features([[image]], ["Go."])[0]
+        finetune(backbone, options)
+        for _, value in learning(backbone):
+            value.normal_(0, 0.1)
+        tuned = backbone.features([[image]], ["Go."])[0]
+    assert (tuned - before).abs().max() > 0.1
+    write_policy(tmp_path / "trained", seeing, backbone)
+    export_policy(tmp_path / "trained", tmp_path / "bundle")
+    inputs = backbone.encode([[image]], ["Go."]).inputs
+    feeds = {name: inputs[name].numpy() for name in ("pixel_values", "image_grid_thw", "input_ids")}
+    positions = position_ids(backbone.model.get_base_model(), inputs).numpy()
+    (found,) = session(tmp_path / "bundle", "vl_encoder.onnx").run(None, {**feeds, "position_ids": positions})
+    np.testing.assert_allclose(found, tuned.numpy(), atol=1e-5 * float(tuned.abs().max()), rtol=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """The exported graphs against the torch model, for every family, on images and sizes they were not traced with."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ganglion.export.onnx_runner import OnnxVlm
 from ganglion.export.onnx_vlm import export_vlm
 from ganglion.export.parity import fresh_cases, make_prompts, onnx_parity
 from ganglion.export.text_graph import HiddenStatesGraph
-from ganglion.model.vl_features import vl_features
+from ganglion.model.backbone.backbone import cut, hidden_states
 
 pytestmark = pytest.mark.slow
 NEVER = 1 << 30  # as the token that ends an answer: both go on for all 32
@@ -98,10 +100,10 @@ def test_an_image_token_that_the_model_wrote_itself_is_embedded_as_a_token(expor
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_the_hidden_states_graph_equals_the_features_a_policy_was_trained_on(exported, layer):
     prompt = prompt_with(exported, 3)
-    graph = HiddenStatesGraph(exported.model, layer)
-    inputs = prompt.inputs
+    model, inputs = cut(copy.deepcopy(exported.model), layer), prompt.inputs
+    graph = HiddenStatesGraph(model)
     with torch.no_grad():
-        want = vl_features(exported.model, inputs, layer)
+        want = hidden_states(model, inputs)
         found = graph(inputs["pixel_values"], inputs["image_grid_thw"], inputs["input_ids"], prompt.position_ids)
     assert torch.allclose(found, want, atol=2e-5)
 

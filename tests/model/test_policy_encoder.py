@@ -17,7 +17,7 @@ CHANNELS, HOP, WINDOW = 6, 13, 650
 def config(**changes: object) -> PolicyConfig:
     values = dict(
         channel_groups=(2, CHANNELS - 2), hop_samples=HOP, window_frames=50, horizon=8, action_dim=7, width=32,
-        layers=4, heads=4, attention_frames=11, read_frames=8, expert_layers=1, fusion="none",
+        layers=4, heads=4, attention_frames=11, read_frames=8, expert_layers=1,
     )  # fmt: skip
     return PolicyConfig(**{**values, **changes})
 
@@ -36,11 +36,16 @@ def encoder(shape: PolicyConfig, seed: int = 0) -> SensorEncoder:
     return model
 
 
+def recorded(samples: torch.Tensor) -> torch.Tensor:
+    return torch.ones(samples.shape[0], samples.shape[1] // HOP, 2)
+
+
 @torch.no_grad()
 def stream_frames(model: SensorEncoder, samples: torch.Tensor, steps: list[int]) -> torch.Tensor:
     state, frames, at = model.fresh_state(samples.shape[0]), [], 0
     for step in steps:
-        new, state = model.stream(samples[:, at : at + step], state)
+        piece = samples[:, at : at + step]
+        new, state = model.stream(piece, recorded(piece), state)
         frames.append(new)
         at += step
     assert at == samples.shape[1]
@@ -111,11 +116,13 @@ def test_a_batch_is_its_rows_even_when_their_states_differ_in_age() -> None:
     model = encoder(config())
     samples = torch.randn(2, 26 * HOP, CHANNELS)
     with torch.no_grad():
-        old = model.stream(samples[:1, : 6 * HOP], model.fresh_state(1))[1]
+        begun = samples[:1, : 6 * HOP]
+        old = model.stream(begun, recorded(begun), model.fresh_state(1))[1]
         young = model.fresh_state(1)
         both = type(old)(*(torch.cat(pair) for pair in zip(old, young, strict=True)))
-        together, after = model.stream(samples[:, 6 * HOP :], both)
-        alone = [model.stream(samples[i : i + 1, 6 * HOP :], state)[0] for i, state in enumerate((old, young))]
+        later = samples[:, 6 * HOP :]
+        together, after = model.stream(later, recorded(later), both)
+        alone = [model.stream(later[i : i + 1], recorded(later[:1]), state)[0] for i, state in enumerate((old, young))]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
     assert after.seen.tolist() == [10, 10]
 
@@ -126,7 +133,7 @@ def test_seen_counts_frames_up_to_the_slots_there_are() -> None:
     counts = []
     for hops in (1, 2, 6, 5, 1):
         with torch.no_grad():
-            state = model.stream(torch.randn(2, hops * HOP, CHANNELS), state)[1]
+            state = model.stream(torch.randn(2, hops * HOP, CHANNELS), torch.ones(2, hops, 2), state)[1]
         counts.append(state.seen.tolist())
     assert counts == [[1, 1], [3, 3], [9, 9], [10, 10], [10, 10]]
     assert state.seen.dtype == torch.int64
@@ -138,7 +145,42 @@ def test_what_lies_in_unfilled_slots_is_never_looked_at() -> None:
     clean = model.fresh_state(1)
     dirty = clean._replace(kv=torch.randn_like(clean.kv) * 100)
     with torch.no_grad():
-        torch.testing.assert_close(model.stream(samples, dirty)[0], model.stream(samples, clean)[0], atol=0, rtol=0)
+        found = [model.stream(samples, recorded(samples), state)[0] for state in (dirty, clean)]
+    torch.testing.assert_close(*found, atol=0, rtol=0)
+
+
+def test_what_an_absent_group_holds_makes_no_difference_not_even_nan() -> None:
+    model = encoder(config())
+    samples = torch.randn(1, 20 * HOP, CHANNELS)
+    present = torch.ones(1, 20, 2)
+    present[:, 5:9, 1] = 0
+    changed = samples.clone()
+    changed[:, 5 * HOP : 9 * HOP, 2:] = float("nan")
+    with torch.no_grad():
+        a, b = model(samples, present), model(changed, present)
+        there = model(samples)
+    torch.testing.assert_close(a, b, atol=0, rtol=0)
+    torch.testing.assert_close(a[:, :5], there[:, :5], atol=1e-6, rtol=0)
+    assert (a[:, 5] - there[:, 5]).abs().max() > 1e-3
+
+
+def test_absent_is_another_thing_than_zeros() -> None:
+    model = encoder(config())
+    silence = torch.zeros(1, 12 * HOP, CHANNELS)
+    with torch.no_grad():
+        assert (model(silence) - model(silence, torch.zeros(1, 12, 2))).abs().max() > 1e-3
+
+
+def test_hops_that_come_and_go_stream_as_they_do_in_a_window() -> None:
+    model = encoder(config())
+    samples, present = torch.randn(2, 2 * WINDOW, CHANNELS), (torch.rand(2, 100, 2) < 0.7).float()
+    state, frames = model.fresh_state(2), []
+    with torch.no_grad():
+        for hop in range(100):
+            new, state = model.stream(samples[:, hop * HOP : (hop + 1) * HOP], present[:, hop : hop + 1], state)
+            frames.append(new)
+        whole = model(samples[:, 17 * HOP : 67 * HOP], present[:, 17:67])
+    torch.testing.assert_close(torch.cat(frames, dim=1)[:, 59:67], whole[:, -8:], atol=1e-5, rtol=0)
 
 
 def test_frames_do_not_depend_on_later_samples() -> None:
@@ -189,8 +231,13 @@ def test_a_broken_hop_is_refused(count: int) -> None:
         ({"attention_frames": 1}, "at least 2"),
         ({"heads": 5}, "not divisible"),
         ({"channel_groups": (3, 0)}, "channel_groups is"),
-        ({"fusion": "gated"}, "fusion is 'gated'"),
-        ({"fusion": "concat"}, "contradicts vl_width 0"),
+        ({"fusion": "sum"}, "fusion is 'sum'"),
+        ({"head": "diffusion"}, "head is 'diffusion'"),
+        ({"fusion": "none"}, "fusion 'none' contradicts channel_groups"),
+        ({"channel_groups": ()}, "fusion 'concat' contradicts channel_groups"),
+        ({"channel_groups": (), "fusion": "none"}, "reads nothing"),
+        ({"flow_steps": 0}, "flow_steps is 0"),
+        ({"state_dim": -1}, "state_dim is -1"),
     ],
 )
 def test_a_contradictory_config_is_refused_at_construction(changes: dict[str, object], message: str) -> None:

@@ -84,7 +84,8 @@ def vlm_base():
 def vlm_bundle(vlm_base, tmp_path_factory):
     """The same model as an opened bundle; its context is 512 tokens."""
     from ganglion.export.onnx_vlm import export_vlm
-    from ganglion.export.prompt_files import image_settings, write_prompt_files
+    from ganglion.export.prompt_files import write_prompt_files
+    from ganglion.model.processor import image_settings
 
     model, processor = vlm_base
     root = tmp_path_factory.mktemp("vlm_bundle")

@@ -14,8 +14,7 @@ from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.errors import BundleError, GanglionError, InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest
 from ganglion.core.messages import Frame, Hop
-from ganglion.core.normalization import Normalization, Scale, write_normalization
-from ganglion.core.paths import write_json
+from ganglion.core.normalization import Normalization, Scale
 from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
 from ganglion.serving.policy.engine import PolicyEngine
 
@@ -35,37 +34,24 @@ BASE = "offline:qwen2_vl?untrained"
 
 def write_policy(folder, robot):
     """What training would leave, with random weights of which every one matters."""
-    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.backbone.facts import describe_backbone
     from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.network import PolicyNetwork
     from ganglion.model.policy.policy import VLAPolicy
-    from ganglion.model.vlm import load_vlm
 
     torch.manual_seed(3)
-    run = {"base": None}
-    vl_width = 0
-    if robot.cameras:
-        path = resolve_base(BASE)
-        vl_width = load_vlm(path).config.get_text_config().hidden_size
-        run = {
-            "base": BASE,
-            "base_hash": base_hash(path),
-            "vl_layer": 1,
-            "vl_age_ms": [0.0, 150.0],
-            "instruction": "Touch.",
-        }
-    policy = VLAPolicy(policy_config(robot, "tiny", vl_width=vl_width)).eval()
-    for value in policy.parameters():
+    facts = describe_backbone(BASE, 1) if robot.cameras else None
+    network = PolicyNetwork(policy_config(robot, "tiny", vl_width=facts.vl_width if facts else 0)).eval()
+    for value in network.parameters():
         if value.ndim < 2:
             torch.nn.init.normal_(value, value.mean().item(), 0.3)
-    policy.save_pretrained(folder)
     random = np.random.default_rng(3)
     scale = [
         Scale(random.normal(size=n).astype(np.float32), random.uniform(0.5, 2, n).astype(np.float32))
         for n in (CHANNELS, 7)
     ]
-    write_normalization(folder / "norm.json", Normalization(*scale))
-    write_json(folder / "robot.json", to_dict(robot))
-    write_json(folder / "run.json", run)
+    vl = {**facts.to_dict(), "age_ms": [0.0, 150.0], "instruction": "Touch."} if facts else None
+    VLAPolicy(network, robot, Normalization(*scale), vl).save_pretrained(folder)
 
 
 def make_bundle(root, robot):
@@ -104,17 +90,18 @@ class Trained:
     """The torch policy with its normalization: a whole window in, a chunk in units out."""
 
     def __init__(self, root):
-        from ganglion.core.normalization import read_normalization
         from ganglion.model.policy.policy import VLAPolicy
 
-        self.policy = VLAPolicy.from_pretrained(root / "policy")
-        self.norm = read_normalization(root / "policy" / "norm.json")
+        policy = VLAPolicy.from_pretrained(root / "policy", backbone=False)
+        self.network, self.norm = policy.network, policy.norm
 
     def chunk(self, samples, end, *vl):
         """From the window that ends before sample `end`, normalized as the session's is."""
+        from ganglion.model.policy.context import Context
+
         window = torch.from_numpy(self.norm.sensor.normalize(samples[end - WINDOW : end]))[None]
         with torch.no_grad():
-            return self.policy(window, *vl)[0].numpy()
+            return self.network(window, torch.ones(1, 50, 2), Context(None, None, *vl))[0].numpy()
 
     def normalized(self, reply):
         return (reply.chunk - self.norm.action.mean) / self.norm.action.std
@@ -324,7 +311,6 @@ def seen(session, jpeg, stamp_ns):
 def torch_features(jpeg, instruction):
     from ganglion.model.checkpoint import resolve_base
     from ganglion.model.processor import load_processor
-    from ganglion.model.vl_features import vl_features
     from ganglion.model.vlm import load_vlm
 
     path = resolve_base(BASE)
@@ -333,7 +319,7 @@ def torch_features(jpeg, instruction):
     chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     inputs = processor(text=[chat], images=[Image.open(io.BytesIO(jpeg)).convert("RGB")], return_tensors="pt")
     with torch.no_grad():
-        return vl_features(load_vlm(path, dtype=torch.float32), inputs, 1)
+        return load_vlm(path, dtype=torch.float32).model(**inputs, output_hidden_states=True).hidden_states[1]
 
 
 def test_frame_and_samples_to_chunk_equals_the_trained_policy_and_backbone(seeing_engine, seeing):

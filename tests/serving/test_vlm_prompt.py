@@ -34,9 +34,9 @@ def reference(request, tmp_path_factory):
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    from ganglion.export.prompt_files import image_settings, write_prompt_files
+    from ganglion.export.prompt_files import write_prompt_files
     from ganglion.model.offline import offline_base
-    from ganglion.model.processor import load_processor
+    from ganglion.model.processor import image_settings, load_processor
 
     base = offline_base(request.param, pretext=False)
     with torch.device("meta"):

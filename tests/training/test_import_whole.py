@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from stopping_for_test import stopped
 
 from ganglion.core.cli import main
 from ganglion.core.datafile import read_datafile
@@ -38,16 +38,10 @@ def command(source: Path, out: Path) -> list[str]:
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGKILL]], ids=["interrupted", "killed"])
 def test_an_import_that_is_stopped_leaves_no_data_set_and_can_be_run_again(signals: list[int], tmp_path: Path) -> None:
     source, out = chat_rows(tmp_path / "a.jsonl", 300_000), tmp_path / "room/out"
-    running = subprocess.Popen(command(source, out), stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("room/.out.*/out/.rows.arrow")):
-        assert running.poll() is None, running.stderr and running.stderr.read()
-        time.sleep(0.01)
-    for one in signals:
-        running.send_signal(one)
-    _, said = running.communicate(timeout=60)
+    code, said = stopped(command(source, out), tmp_path, "room/.out.*/out/.rows.arrow", signals)
     assert not out.exists()
     if signals == [signal.SIGINT]:
-        assert running.returncode == 1 and said.splitlines()[-1].startswith("ganglion: interrupted")
+        assert code == 1 and said[-1].startswith("ganglion: interrupted")
         assert not os.listdir(tmp_path / "room")
     assert main(command(chat_rows(tmp_path / "b.jsonl", 10), out)[3:]) == 0
     assert len(read_datafile(out / "data.arrow", CHAT)) == 10

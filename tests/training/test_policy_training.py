@@ -12,27 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from ganglion.core.cli import main
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.normalization import read_normalization
-from ganglion.core.paths import recipe
 from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, default_robot, robot_from_dict
-from ganglion.model.policy.config import policy_config
+from ganglion.model.policy.context import Context
 from ganglion.model.policy.policy import VLAPolicy
-from ganglion.training.policy.config import PolicyTrainConfig, checked, resolved
-from ganglion.training.policy.optimization import (
-    Progress,
-    learning_rate,
-    load_checkpoint,
-    make_optimizer,
-    save_checkpoint,
-    train_step,
-)
+from ganglion.training.policy.batch import losses, predict
+from ganglion.training.policy.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ganglion.training.policy.config import OptimOptions, PolicyTrainConfig, VlOptions, checked
+from ganglion.training.policy.learner import Learner, make_learner
+from ganglion.training.policy.loop import train
+from ganglion.training.policy.optimization import make_optimizer, take_step
+from ganglion.training.policy.schedule import Schedule
 from ganglion.training.policy.scoring import score
-from ganglion.training.policy.source import predict
 from ganglion.training.policy.synthetic import NeedleSource
 
 UNTRAINED = "offline:qwen2_vl?untrained"
@@ -47,14 +42,18 @@ def quick(tmp_path: Path, **changes: object) -> PolicyTrainConfig:
     values = {
         "size": "tiny",
         "steps": 4,
-        "lr": 1e-3,
+        "optim": OptimOptions(lr=1e-3, lr_sensor=1e-3),
         "frames": 60,
         "eval_count": 24,
         "batch_size": 4,
         "precision": "float32",
         "threads": 1,
     }
-    return PolicyTrainConfig(**{**values, "out": tmp_path / "policy", "base": UNTRAINED, **changes})
+    return PolicyTrainConfig(**{**values, "out": tmp_path / "policy", "vl": VlOptions(base=UNTRAINED), **changes})
+
+
+def blind_learner(config: PolicyTrainConfig) -> Learner:
+    return make_learner(config, NeedleSource(config, blind_robot()), None, None, torch.device("cpu"))
 
 
 def oct_folder(folder: Path, count: int = 10) -> Path:
@@ -91,25 +90,25 @@ def test_targets_are_the_expert_s_at_the_moment_of_each_read(tmp_path: Path) -> 
 
 
 def test_reading_a_sequence_often_is_reading_each_window(tmp_path: Path) -> None:
-    source = NeedleSource(quick(tmp_path), blind_robot())
-    torch.manual_seed(0)
-    policy = VLAPolicy(policy_config(source.robot, "tiny")).eval()
-    batch = source.batch(0)
+    learner = blind_learner(quick(tmp_path))
+    learner.learn(False)
+    batch = learner.source.batch(0)
     with torch.no_grad():
-        at_once = predict(policy, batch)
+        at_once = predict(learner.network, batch)
         for read, end in enumerate(batch.ends):
-            window = policy(batch.samples[:, end * 13 - 650 : end * 13])
+            samples = batch.samples[:, end * 13 - 650 : end * 13]
+            window = learner.network(samples, batch.present[:, :50], Context())
             torch.testing.assert_close(at_once[:, read], window, atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow
 def test_ages_span_the_range_and_tell_how_far_the_target_is_ahead_of_the_frame(tmp_path: Path) -> None:
-    source = NeedleSource(quick(tmp_path, vl_age_ms=(40.0, 120.0)))
+    source = NeedleSource(quick(tmp_path, vl=VlOptions(base=UNTRAINED, age_ms=(40.0, 120.0))))
     ages = torch.cat([source.batch(step).vl_age_s.flatten() for step in range(6)])
     assert ages.min() >= 0.04 and ages.max() <= 0.12 and ages.max() - ages.min() > 0.06
     held_back = torch.cat([batch.vl_age_s.flatten() for batch in source.held_back()])
     assert held_back.min() >= 0.04 and held_back.max() <= 0.12 + 1 / 650
-    assert source.vl_width == 128 and source.facts["base_hash"]
+    assert source.vl.vl_width == 128 and source.vl.base == UNTRAINED
 
 
 def test_held_back_worlds_are_not_training_worlds(tmp_path: Path) -> None:
@@ -121,18 +120,12 @@ def test_held_back_worlds_are_not_training_worlds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_learns_what_the_sensor_tells_and_the_score_says_so(tmp_path: Path) -> None:
-    config = quick(tmp_path, lr=3e-3, batch_size=6, steps=60)
-    source = NeedleSource(config, blind_robot())
-    torch.manual_seed(0)
-    policy = VLAPolicy(policy_config(source.robot, "tiny"))
-    before = score(policy, source)
-    optimizer = make_optimizer(policy, config)
-    policy.train()
-    for step in range(60):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        train_step(policy, optimizer, source.batch(step), bfloat16=False)
-    after = score(policy, source)
+    optim = OptimOptions(lr=3e-3, lr_sensor=3e-3, warmup=0.2, lr_end=0.0)
+    config = quick(tmp_path, optim=optim, batch_size=6, steps=60)
+    learner = blind_learner(config)
+    before = score(learner, config)
+    train(learner, config, Schedule(60, warmup=0.2, floor=0.0), lambda: None)
+    after = score(learner, config)
     feed = after["dimensions"]["feed"]
     assert feed["mae"] < 0.6 * feed["mean_mae"] < before["dimensions"]["feed"]["mae"]
     blind = after["dimensions"]["vx"]  # no camera: nothing tells where the mark is
@@ -140,56 +133,52 @@ def test_it_learns_what_the_sensor_tells_and_the_score_says_so(tmp_path: Path) -
 
 
 def test_score_is_the_error_in_units_and_the_mean_s_is_that_of_the_training_mean(tmp_path: Path) -> None:
-    source = NeedleSource(quick(tmp_path), blind_robot())
-    policy = VLAPolicy(policy_config(source.robot, "tiny"))
-    torch.nn.init.zeros_(policy.expert.out.weight)
-    torch.nn.init.zeros_(policy.expert.out.bias)  # predicts the training mean
-    found = score(policy, source)
+    config = quick(tmp_path)
+    learner = blind_learner(config)
+    torch.nn.init.zeros_(learner.network.expert.out.weight)
+    torch.nn.init.zeros_(learner.network.expert.out.bias)  # predicts the training mean
+    found, source = score(learner, config), learner.source
     assert found["n"] == 24 and found["mae"] == pytest.approx(found["mean_mae"])
     want = torch.cat([batch.actions for batch in source.held_back()]).numpy() * source.norm.action.std
     feed = found["dimensions"]["feed"]
     assert feed["mae"] == pytest.approx(np.abs(want[..., 6]).mean(), rel=1e-5) and feed["unit"] == "mm/s"
 
 
-def test_learning_rate_warms_up_and_falls_to_zero() -> None:
-    config = PolicyTrainConfig(lr=1.0, warmup_steps=10, steps=100)
-    rates = [learning_rate(step, config) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 and rates[-1] < 1e-3
-    assert np.argmax(rates) in (9, 10)
-
-
 def test_a_loss_that_is_not_finite_ends_the_training_with_weights_unharmed(tmp_path: Path) -> None:
-    source = NeedleSource(quick(tmp_path), blind_robot())
-    policy = VLAPolicy(policy_config(source.robot, "tiny"))
-    before = {name: value.clone() for name, value in policy.state_dict().items()}
-    batch = source.batch(0)
+    config = quick(tmp_path)
+    learner = blind_learner(config)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    batch = learner.source.batch(0)
     batch.samples[0, 600] = float("nan")
+    off, _ = losses(learner.network, batch)
+    off.mean().backward()
     with pytest.raises(GanglionError, match="loss is nan"):
-        train_step(policy, make_optimizer(policy, quick(tmp_path)), batch, bfloat16=False)
-    assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
+        take_step(make_optimizer(learner.groups, config.optim), float(off.mean()), 1.0)
+    assert all(torch.equal(before[name], value) for name, value in learner.network.state_dict().items())
 
 
 def test_a_checkpoint_restores_every_number_and_a_damaged_one_is_named(tmp_path: Path) -> None:
-    source, config, path = NeedleSource(quick(tmp_path), blind_robot()), quick(tmp_path), tmp_path / "checkpoint.pt"
+    config, path, device = quick(tmp_path), tmp_path / "checkpoint.pt", torch.device("cpu")
 
-    def fresh(seed: int) -> tuple[VLAPolicy, torch.optim.AdamW]:
-        torch.manual_seed(seed)
-        policy = VLAPolicy(policy_config(source.robot, "tiny"))
-        return policy, make_optimizer(policy, config)
+    def step(learner: Learner, optimizer: torch.optim.Optimizer, number: int) -> None:
+        off, _ = losses(learner.network, learner.source.batch(number))
+        off.mean().backward()
+        take_step(optimizer, float(off.mean()), 1.0)
 
-    policy, optimizer = fresh(0)
-    assert load_checkpoint(path, policy, optimizer) == Progress()
-    train_step(policy, optimizer, source.batch(0), bfloat16=False)
-    reached = Progress(1, [{"step": 1, "loss": 0.5}], [0.25])
-    save_checkpoint(path, reached, policy, optimizer)
-    other, its_optimizer = fresh(1)
-    assert load_checkpoint(path, other, its_optimizer) == reached
-    for model, optim in ((policy, optimizer), (other, its_optimizer)):
-        train_step(model, optim, source.batch(1), bfloat16=False)
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in policy.state_dict().items())
+    one, two = blind_learner(config), blind_learner(replace(config, seed=1))
+    optimizer, other = (make_optimizer(learner.groups, config.optim) for learner in (one, two))
+    assert load_checkpoint(path, one.parameters(), optimizer, device) == Progress()
+    step(one, optimizer, 0)
+    reached = Progress(1, None, 0.5, 1, [{"step": 1, "loss": 0.5}], [{"loss": 0.25}])
+    save_checkpoint(path, reached, one.parameters(), optimizer)
+    assert load_checkpoint(path, two.parameters(), other, device) == replace(reached, resumed=1)
+    for learner, its in ((one, optimizer), (two, other)):
+        step(replace(learner, source=one.source), its, 1)
+    again = two.network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in one.network.state_dict().items())
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(GanglionError, match=r"checkpoint\.pt: is damaged"):
-        load_checkpoint(path, policy, optimizer)
+        load_checkpoint(path, one.parameters(), optimizer, device)
 
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
@@ -227,12 +216,13 @@ def test_oct_volumes_train_from_the_command_into_a_folder_that_says_all(
     assert main(arguments) == 0
     robot = robot_from_dict(json.loads((out / "robot.json").read_text()))
     norm, policy = read_normalization(out / "norm.json"), VLAPolicy.from_pretrained(out)
-    assert robot.sensors[0].channels == len(norm.sensor.mean) == policy.config.channels == 514
-    assert (policy.config.fusion, policy.config.horizon, policy.config.action_dim) == ("none", 1, 6)
+    config = policy.network.config
+    assert robot.sensors[0].channels == len(norm.sensor.mean) == config.channels == 514
+    assert (config.fusion, config.vl_width, config.horizon, config.action_dim) == ("concat", 0, 1, 6)
     run, metrics = json.loads((out / "run.json").read_text()), json.loads((out / "metrics.json").read_text())
     assert {part: len(names) for part, names in run["volumes"].items()} == {"test": 2, "validation": 1, "train": 7}
     assert metrics["n"] == 20 and set(metrics["dimensions"]) == {"x", "y", "z", "rx", "ry", "rz"}
-    assert json.loads((out / "history.json").read_text())[-1]["step"] == 4
+    assert json.loads((out / "history.json").read_text())[-1]["step"] == 4 and (out / "best" / "config.json").is_file()
     assert "rz" in (out / "README.md").read_text() and not (out / "checkpoint.pt").exists()
     weights = (out / "model.safetensors").stat().st_mtime_ns
     assert main(arguments) == 0 and (out / "model.safetensors").stat().st_mtime_ns == weights
@@ -245,10 +235,11 @@ def test_oct_volumes_train_from_the_command_into_a_folder_that_says_all(
 def test_the_needle_trains_from_the_command_with_a_camera(tmp_path: Path) -> None:
     out = tmp_path / "policy"
     small = ("--frames", "8", "--eval_count", "4", "--batch_size", "1", "--threads", "1", "--size", "tiny")
-    assert main(["train", "policy", "--out", str(out), "--base", UNTRAINED, "--steps", "2", *small]) == 0
-    run, policy = json.loads((out / "run.json").read_text()), VLAPolicy.from_pretrained(out)
-    assert policy.config.vl_width == 128 and run["base"] == UNTRAINED and len(run["base_hash"]) == 64
-    assert run["instruction"] and run["vl_layer"] == 2
+    assert main(["train", "policy", "--out", str(out), "--vl.base", UNTRAINED, "--steps", "2", *small]) == 0
+    policy = VLAPolicy.from_pretrained(out, backbone=False)
+    assert policy.network.config.vl_width == 128
+    assert policy.vl["base"] == UNTRAINED and len(policy.vl["base_hash"]) == 64
+    assert policy.vl["instruction"] and policy.vl["vl_layer"] == 2 and policy.vl["age_ms"] == [0.0, 150.0]
     assert set(json.loads((out / "metrics.json").read_text())["dimensions"]) == set(default_robot().actions.names)
 
 
@@ -268,9 +259,24 @@ def test_one_bad_volume_is_named_before_any_training(tmp_path: Path, capsys: pyt
         ("precision", "int8", "--precision is 'int8'"),
         ("batch_size", 0, "--batch_size is 0"),
         ("steps", 0, "--steps is 0"),
-        ("lr", 0.0, "--lr is 0.0"),
-        ("lr", float("nan"), "--lr is nan"),
-        ("vl_age_ms", (100.0, 50.0), "--vl_age_ms"),
+        ("fusion", "sum", "--fusion is 'sum'"),
+        ("head", "diffusion", "--head is 'diffusion'"),
+        ("accumulation", 0, "--accumulation is 0"),
+        ("epochs", 0.0, "--epochs is 0.0"),
+        ("epochs", float("nan"), "--epochs is nan"),
+        ("test_share", 1.0, "--test_share is 1.0"),
+        ("sensor_dropout", -0.1, "--sensor_dropout is -0.1"),
+        ("optim", OptimOptions(lr=0.0), "--optim.lr is 0.0"),
+        ("optim", OptimOptions(lr_sensor=float("nan")), "--optim.lr_sensor is nan"),
+        ("optim", OptimOptions(warmup=1.5), "--optim.warmup is 1.5"),
+        ("optim", OptimOptions(unit="hour"), "--optim.unit is 'hour'"),
+        ("vl", VlOptions(age_ms=(100.0, 50.0)), "--vl.age_ms"),
+        ("vl", VlOptions(finetune="some"), "--vl.finetune is 'some'"),
+        ("vl", VlOptions(layer=-1), "--vl.layer is -1"),
+        ("sensor", False, "--sensor false means nothing"),
+        ("data", ["synthetic", "elsewhere"], "can't be mixed"),
+        ("data", [], "no data"),
+        ("cache", ["a", "b"], "2 --cache for 1 --data"),
         ("seed", -1, "--seed is -1"),
         ("data", "/no/such/folder", "/no/such/folder: no such folder"),
     ],
@@ -287,9 +293,3 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, capsys
     assert main(command(folder, out)[3:]) == 2
     assert "holds something other" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
-
-
-def test_the_recipe_says_what_the_code_defaults_to():
-    given = yaml.safe_load(recipe("policy.yaml").read_text())
-    defaults = resolved(PolicyTrainConfig())
-    assert {key: defaults[key] for key in given} == given

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from ganglion.core.errors import InputError  # noqa: E402
 from ganglion.model.offline import IMAGE_FAMILIES, offline_base  # noqa: E402
+from ganglion.model.tuning import checkpoint_layers  # noqa: E402
 from ganglion.model.vlm import load_vlm  # noqa: E402
 from ganglion.training.sft.adapter import add_adapter  # noqa: E402
 from ganglion.training.sft.compute.flop_count import counting_flops  # noqa: E402
@@ -28,7 +29,6 @@ from ganglion.training.sft.estimate.activations import Batch, activations  # noq
 from ganglion.training.sft.estimate.flops import batch_flops  # noqa: E402
 from ganglion.training.sft.estimate.skeleton import build_skeleton  # noqa: E402
 from ganglion.training.sft.estimate.weights import frozen_weights, optimizer_bytes  # noqa: E402
-from ganglion.training.sft.trainer import checkpoint_layers  # noqa: E402
 
 REAL = json.loads((Path(__file__).parent / "real_configs.json").read_text())["models"]
 QWEN2_VL_2B, QWEN3_VL_8B, CODELLAMA_7B_PYTHON = (

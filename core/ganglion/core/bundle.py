@@ -110,6 +110,8 @@ def _check_policy(root: Path, manifest: Manifest) -> tuple[RobotSpec, Normalizat
         raise BundleError(str(error), remedy="export again") from None
     norm = read_normalization(root / NORM)
     sensor, actions = robot.sensors[0], robot.actions
+    if norm.sensor is None:
+        raise BundleError("has no sensor scale", where=root / NORM, remedy="export again")
     shapes = {
         "sensor channels": (sensor.channels, len(norm.sensor.mean)),
         "action dimensions": (actions.dim, len(norm.action.mean)),

@@ -52,19 +52,31 @@ COMMANDS: dict[str, Command] = {
     "data import": Command(
         "ganglion.training.data.importing:ImportConfig",
         "ganglion.training.data.importing:run",
-        "bring data of many kinds into the one form that training streams",
+        "bring data of many kinds into the two forms that training reads",
+        "train",
+    ),
+    "data export": Command(
+        "ganglion.training.data.exporting:DataExportConfig",
+        "ganglion.training.data.exporting:run",
+        "write a set of episodes in a form that other programs read",
         "train",
     ),
     "data stats": Command(
         "ganglion.training.data.stats:StatsConfig",
         "ganglion.training.data.stats:run",
-        "lengths, balance, duplicates and leakage of data files",
+        "lengths, balance, duplicates and leakage of data files and of demonstrations",
         "train",
     ),
     "data validate": Command(
         "ganglion.training.data.validate:ValidateConfig",
         "ganglion.training.data.validate:run",
-        "name each bad row of a data file",
+        "name each bad row of a data file, or what is wrong with demonstrations",
+        "train",
+    ),
+    "cache": Command(
+        "ganglion.training.demonstrations.cache_config:CacheConfig",
+        "ganglion.training.demonstrations.caching:run",
+        "compute the VL features of demonstrations once, for training without images",
         "train",
     ),
     "train sft": Command(

@@ -83,17 +83,18 @@ def checked(rows: Iterable[Any], task: Task, folder: Path) -> Iterator[Example |
             yield error
 
 
-def named_rows(path: Path, errors: Sequence[str], count: int) -> InputError:
+def named_rows(path: Path, errors: Sequence[str], count: int, unit: str = "row") -> InputError:
     """The error about bad rows.
 
     Args:
         path: their file.
         errors: a line each, of the first ones at least.
         count: how many are bad.
+        unit: what a row is called.
     """
     shown = [f"{path}: {line}" for line in errors[:_SHOWN_ERRORS]]
     rest = count - len(shown)
-    return InputError("\n".join([*shown, *([f"{path}: and {rest} more bad rows"] if rest > 0 else [])]))
+    return InputError("\n".join([*shown, *([f"{path}: and {rest} more bad {unit}s"] if rest > 0 else [])]))
 
 
 def check_image(path: Path, column: str = "image_path") -> None:

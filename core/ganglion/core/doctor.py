@@ -21,10 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ganglion.core.findings import FAILED, NOTE, OK, WARNING, Finding, as_lines
 from ganglion.core.paths import cache_dir
 
-OK, NOTE, WARNING, FAILED = "ok", "note", "warning", "failed"
-_MARKS = {OK: "✓", NOTE: "·", WARNING: "!", FAILED: "✗"}
 _MIN_DISK_GB = 5.0
 _MIN_SHM_MB = 64
 _REALTIME_PRIORITY = 50
@@ -46,27 +45,13 @@ class DoctorConfig:
     """Print the findings as JSON."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. severity: ok, note (absent but optional), warning or failed; remedy is empty when ok."""
-
-    name: str
-    severity: str
-    found: str
-    remedy: str = ""
-
-
 def run(config: DoctorConfig) -> int:
     """Print all findings; 1 if one of them failed."""
     findings = examine()
     if config.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        width = max(len(finding.name) for finding in findings)
-        for finding in findings:
-            print(f"{_MARKS[finding.severity]} {finding.name:<{width}}  {finding.found}")
-            if finding.remedy:
-                print(f"  {'':<{width}}  → {finding.remedy}")
+        print("\n".join(as_lines(findings)))
     return int(any(finding.severity == FAILED for finding in findings))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,20 +35,19 @@ class Scale:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Scales of the policy's sensor channels and of its action dimensions."""
+    """Scales of the policy's sensor channels, action dimensions and state; None for what it does not read."""
 
-    sensor: Scale
+    sensor: Scale | None
     action: Scale
+    state: Scale | None = None
 
 
 def write_normalization(path: Path, norm: Normalization) -> None:
     """Write norm.json atomically."""
+    parts = {"sensor": norm.sensor, "action": norm.action, "state": norm.state}
     write_json(
         path,
-        {
-            part: {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
-            for part, scale in (("sensor", norm.sensor), ("action", norm.action))
-        },
+        {part: scale and {"mean": scale.mean.tolist(), "std": scale.std.tolist()} for part, scale in parts.items()},
     )
 
 
@@ -59,13 +59,14 @@ def read_normalization(path: Path) -> Normalization:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Normalization(*(_scale(data[part]["mean"], data[part]["std"]) for part in ("sensor", "action")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sensor, state = (None if data.get(part) is None else _scale(data[part]) for part in ("sensor", "state"))
+        return Normalization(sensor, _scale(data["action"]), state)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"is no normalization ({error})", where=path, remedy="export again") from error
 
 
-def _scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
-    scale = Scale(np.asarray(mean, np.float32), np.asarray(std, np.float32))
+def _scale(data: Mapping[str, Any]) -> Scale:
+    scale = Scale(np.asarray(data["mean"], np.float32), np.asarray(data["std"], np.float32))
     if scale.mean.ndim != 1 or scale.mean.shape != scale.std.shape:
         raise ValueError(f"mean {scale.mean.shape} and std {scale.std.shape} differ")
     if not (np.isfinite(scale.mean).all() and np.isfinite(scale.std).all() and (scale.std > 0).all()):

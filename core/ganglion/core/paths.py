@@ -73,6 +73,33 @@ def write_json(path: Path, data: Any) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path, remedy: str, *, version: int | None = None) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Args:
+        path: the file.
+        remedy: what to do where it is missing or damaged.
+        version: what its `format_version` must be; None asks for none.
+
+    Raises:
+        InputError: there is no such file, it can't be read, holds something else or is of another version.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("is missing", where=path, remedy=remedy) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't be read ({error})", where=path, remedy=remedy) from None
+    if not isinstance(data, dict):
+        raise InputError(f"holds {type(data).__name__}, not an object", where=path, remedy=remedy)
+    if version is not None and data.get("format_version") != version:
+        found = data.get("format_version")
+        raise InputError(
+            f"has format version {found}, this ganglion reads {version}", where=path, remedy=f"upgrade, or {remedy}"
+        )
+    return data
+
+
 def _unwritable(path: Path, error: OSError) -> GanglionError:
     return GanglionError(
         f"can't write: {error.strerror or error}", where=path, remedy="free space or choose another folder"

@@ -7,7 +7,7 @@ bundle's manifest; nothing else in the project knows a channel count.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
@@ -78,6 +78,26 @@ class SensorSpec:
 
 
 @dataclass(frozen=True)
+class StateSpec:
+    """What the robot knows of itself (proprioception): readings (dim,) in `units` at `rate_hz`."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    rate_hz: float
+
+    def __post_init__(self) -> None:
+        _positive("state", rate_hz=self.rate_hz)
+        _one_each("state", self.names, units=self.units)
+        if not self.names:
+            raise InputError("has no dimension", where="state", remedy="name at least one, or leave the state out")
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of one reading."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
 class ActionSpec:
     """What the policy commands: a chunk is (horizon, dim) in `units`, one row each 1 / rate_hz seconds.
 
@@ -94,13 +114,7 @@ class ActionSpec:
 
     def __post_init__(self) -> None:
         _positive("actions", rate_hz=self.rate_hz, horizon=self.horizon)
-        for field in ("units", "low", "high", "max_rate"):
-            if len(getattr(self, field)) != self.dim:
-                raise InputError(
-                    f"{field} has {len(getattr(self, field))} entries for {self.dim} names",
-                    where="actions",
-                    remedy="give one entry per dimension",
-                )
+        _one_each("actions", self.names, units=self.units, low=self.low, high=self.high, max_rate=self.max_rate)
         for name, low, high, rate in zip(self.names, self.low, self.high, self.max_rate, strict=True):
             if not (math.isfinite(low) and math.isfinite(high) and low < high and 0 < rate < math.inf):
                 raise InputError(
@@ -117,12 +131,13 @@ class ActionSpec:
 
 @dataclass(frozen=True)
 class RobotSpec:
-    """One robot: what it sees, feels and can be told to do."""
+    """One robot: what it sees, feels, knows of itself and can be told to do. `state` None: it reports none."""
 
     name: str
     cameras: tuple[CameraSpec, ...]
     sensors: tuple[SensorSpec, ...]
     actions: ActionSpec
+    state: StateSpec | None = None
 
     def __post_init__(self) -> None:
         names = [camera.name for camera in self.cameras] + [sensor.name for sensor in self.sensors]
@@ -162,12 +177,13 @@ def robot_from_dict(data: Mapping[str, Any], where: object = "robot spec") -> Ro
     """
     robot = _checked(RobotSpec, data, where)
     try:
-        actions = {key: _frozen(value) for key, value in _checked(ActionSpec, robot["actions"], where).items()}
+        state = robot.get("state")
         return RobotSpec(
             name=robot["name"],
             cameras=tuple(CameraSpec(**_checked(CameraSpec, camera, where)) for camera in robot["cameras"]),
             sensors=tuple(_sensor(sensor, where) for sensor in robot["sensors"]),
-            actions=ActionSpec(**actions),
+            actions=ActionSpec(**_tuples(ActionSpec, robot["actions"], where)),
+            state=None if state is None else StateSpec(**_tuples(StateSpec, state, where)),
         )
     except TypeError as error:
         raise InputError(
@@ -175,8 +191,9 @@ def robot_from_dict(data: Mapping[str, Any], where: object = "robot spec") -> Ro
         ) from None
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _tuples(cls: type, data: Mapping[str, Any], where: object) -> dict[str, Any]:
+    values = _checked(cls, data, where)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _sensor(data: Mapping[str, Any], where: object) -> SensorSpec:
@@ -195,6 +212,16 @@ def _checked(cls: type, data: Mapping[str, Any], where: object) -> dict[str, Any
     if missing := sorted(required - set(data)):
         raise InputError(f"key {missing[0]!r} of {cls.__name__} is missing", where=where, remedy="add it")
     return dict(data)
+
+
+def _one_each(where: str, names: Sequence[str], **values: Sequence[Any]) -> None:
+    for field, entries in values.items():
+        if len(entries) != len(names):
+            raise InputError(
+                f"{field} has {len(entries)} entries for {len(names)} names",
+                where=where,
+                remedy="give one entry per dimension",
+            )
 
 
 def _positive(where: str, **values: float) -> None:

@@ -54,20 +54,20 @@ def export_vlm(model: Any, folder: Path) -> None:
     _export_decoder(model, text, levels, folder / "decoder.onnx")
 
 
-def export_vl_encoder(model: Any, layer: int, path: Path) -> None:
-    """Write the graph from image and instruction to the hidden states after text layer `layer` (0: embeddings).
+def export_vl_encoder(model: Any, path: Path) -> None:
+    """Write the graph from image and instruction to VL features, of a float32 Qwen-VL that was cut at their layer.
 
     Inputs pixel_values, image_grid_thw, input_ids (1, T), position_ids (3, 1, T); output vl_features (1, T, width).
 
     Raises:
-        InputError: the family is unknown here, or there is no such layer.
+        InputError: the family is unknown here.
     """
     check_family(model)
     pixel_values, grid = example_pixels(model)
     tokens = pixel_values.shape[0] // model.config.vision_config.spatial_merge_size**2
     ids = torch.cat([torch.zeros(1, 4), torch.full((1, tokens), model.config.image_token_id), torch.ones(1, 3)], 1)
     write_onnx(
-        HiddenStatesGraph(model.eval(), layer),
+        HiddenStatesGraph(model.eval()),
         (pixel_values, grid, ids.long(), torch.arange(ids.shape[1]).expand(3, 1, -1).contiguous()),
         path,
         inputs=("pixel_values", "image_grid_thw", "input_ids", "position_ids"),

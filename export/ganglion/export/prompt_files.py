@@ -1,4 +1,4 @@
-"""What serving needs to make a prompt without the training libraries: tokenizer, chat template, image settings."""
+"""What serving needs to make a prompt without the training libraries: tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -23,17 +23,3 @@ def write_prompt_files(processor: Any, folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     text = processor.tokenizer.backend_tokenizer.to_str(pretty=True)
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-
-
-def image_settings(processor: Any) -> dict[str, Any]:
-    """The manifest's `image_processor` of a processor."""
-    images = processor.image_processor
-    return {
-        "patch_size": images.patch_size,
-        "temporal_patch_size": images.temporal_patch_size,
-        "merge_size": images.merge_size,
-        "min_pixels": images.size["shortest_edge"],
-        "max_pixels": images.size["longest_edge"],
-        "image_mean": [float(value) for value in images.image_mean],
-        "image_std": [float(value) for value in images.image_std],
-    }

@@ -65,20 +65,16 @@ class DecoderGraph(nn.Module):
 
 
 class HiddenStatesGraph(nn.Module):
-    """Image and instruction -> hidden states after a text layer, before any final norm.
+    """Image and instruction -> the last hidden states of a model that was cut (ganglion.model.backbone).
 
     pixel_values, image_grid_thw, input_ids (1, T), position_ids (3, 1, T) -> vl_features (1, T, H).
     """
 
-    def __init__(self, model: Any, layer: int) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        text = text_of(model)
-        if not 0 <= layer <= len(text.layers):
-            raise InputError(f"layer {layer} of a VLM with {len(text.layers)}", remedy="choose one that exists")
-        self.levels = deepstack_levels(model)
+        self.text, self.levels = text_of(model), deepstack_levels(model)
         self.vision = VisionGraph(visual_of(model))
-        self.embed = EmbedGraph(text.embed_tokens, model.config.image_token_id, self.levels)
-        self.text = first_layers(text, layer)
+        self.embed = EmbedGraph(self.text.embed_tokens, model.config.image_token_id, self.levels)
 
     def forward(self, pixel_values: Tensor, image_grid_thw: Tensor, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """See the class."""
@@ -113,14 +109,6 @@ def run_text(
     )
     hidden: Tensor = output.last_hidden_state
     return hidden
-
-
-def first_layers(text: Any, layer: int) -> Any:
-    """The text model cut after `layer` layers, sharing its weights and without its final norm."""
-    cut = copy.copy(text)
-    cut._modules = dict(text._modules)
-    cut.layers, cut.norm = text.layers[:layer], nn.Identity()
-    return cut
 
 
 def text_of(model: Any) -> Any:

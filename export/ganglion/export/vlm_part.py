@@ -24,8 +24,8 @@ from ganglion.export.parity import (
     onnx_parity,
     prompt_logits,
 )
-from ganglion.export.prompt_files import image_settings, write_prompt_files
-from ganglion.model.processor import load_processor
+from ganglion.export.prompt_files import write_prompt_files
+from ganglion.model.processor import image_settings, load_processor
 
 
 def add_vlm(config: ExportConfig, folder: Path, report: Callable[[str], None]) -> tuple[VlmPart, list[ParityRow]]:

@@ -79,6 +79,20 @@ def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:
     return processor
 
 
+def image_settings(processor: Any) -> dict[str, Any]:
+    """How a processor turns images into patches, as a bundle's manifest says it."""
+    images = processor.image_processor
+    return {
+        "patch_size": images.patch_size,
+        "temporal_patch_size": images.temporal_patch_size,
+        "merge_size": images.merge_size,
+        "min_pixels": images.size["shortest_edge"],
+        "max_pixels": images.size["longest_edge"],
+        "image_mean": [float(value) for value in images.image_mean],
+        "image_std": [float(value) for value in images.image_std],
+    }
+
+
 @functools.cache
 def image_only(family: str) -> type[Any]:
     """A family's transformers processor class with an image processor and a tokenizer only."""

@@ -45,14 +45,27 @@ def claim(out: Path, binding: Mapping[str, Any], config: Mapping[str, Any], leav
     if force:
         _clear(out, leaves)
         return _start(out, wanted, config)
-    if changed := [key for key in wanted if wanted[key] != started.get(key)]:
-        key = changed[0]
+    if difference := first_difference(started, wanted):
         raise InputError(
-            f"holds a run with another {key} ({_short(started.get(key))}, now {_short(wanted[key])})",
+            f"holds a run with another {difference}",
             where=out,
             remedy="choose another --out, undo the change, or --force to start anew",
         )
     return (out / RUN_FILE).is_file()
+
+
+def first_difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Which value that is wanted is another than the one that is held, and both; None if all are equal.
+
+    Args:
+        held: JSON data; what is not wanted may be anything.
+        wanted: JSON data. Nested keys are named joined by dots, as on the command line.
+    """
+    before, now = _flat(held), _flat(wanted)
+    if changed := [key for key in now if now[key] != before.get(key)]:
+        key = changed[0]
+        return f"{key} ({_short(before.get(key))}, now {_short(now[key])})"
+    return None
 
 
 def _start(out: Path, wanted: dict[str, Any], config: Mapping[str, Any]) -> bool:
@@ -71,11 +84,11 @@ def _clear(out: Path, leaves: Sequence[str]) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, as on the command line."""
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
 
 

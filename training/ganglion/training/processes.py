@@ -16,9 +16,14 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def process_number() -> int:
+    """Which of them this one is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes files and prints."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return process_number() == 0
 
 
 def wait_for_all() -> None:

@@ -26,10 +26,11 @@ _BLUE, _ORANGE = "#2563eb", "#ea580c"
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Loss over steps, one panel per training run; each history is a list of {"step", "loss", ...}."""
+    """Loss over steps, one panel per training run; each history is a list of {"step", "loss", ...} and others."""
     with _drawing(len(histories), width=4.6) as drawing:
         axes = drawing.axes
-        for panel, (name, history) in zip(axes, histories.items(), strict=True):
+        for panel, (name, entries) in zip(axes, histories.items(), strict=True):
+            history = [row for row in entries if "loss" in row]  # others are of validations
             panel.plot([row["step"] for row in history], [row["loss"] for row in history], color=_BLUE, lw=1.4)
             wide = max(row["loss"] for row in history) > 10 * min(row["loss"] for row in history)
             panel.set(title=name, xlabel="step", ylabel="loss", yscale="log" if wide else "linear")

@@ -1,10 +1,14 @@
-"""The sensor-fusion policy: streaming sensor encoder, action expert, and the two as one model.
+"""The sensor-fusion policy: streaming sensor encoder, action expert, and both with a backbone as one model.
 
     config.py           PolicyConfig, policy_config: every number that shapes the model
-    transformer.py      the pre-norm transformer block that encoder and expert share
+    transformer.py      attention and the pre-norm block that encoder and expert share
     sensor_encoder.py   SensorEncoder, SensorState: samples -> frames, whole windows and streams alike
-    action_expert.py    ActionExpert: frames and VL features -> action chunk
-    policy.py           VLAPolicy: both, saved and loaded as one folder
+    stream.py           SensorStream: one robot's samples in pieces of any length
+    context.py          Context, ContextTokens: all that is known when a chunk is decided, as tokens
+    fusion.py           how the chunk's tokens read their context: concat, cross_attention, gated, none
+    action_expert.py    ActionExpert: context -> action chunk, by regression or flow matching
+    network.py          PolicyNetwork: encoder and expert
+    policy.py           VLAPolicy: network, backbone, robot and normalization: images and samples in, real units out
 
 Import from the modules; this one stays light.
 """

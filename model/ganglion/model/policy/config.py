@@ -6,20 +6,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ganglion.core.errors import InputError
 from ganglion.core.specs import RobotSpec
 
-Fusion = Literal["concat", "none"]
+Fusion = Literal["concat", "cross_attention", "gated", "none"]
+Head = Literal["regression", "flow"]
 Size = Literal["tiny", "slim", "small", "base"]
+FUSIONS, HEADS = get_args(Fusion), get_args(Head)
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The shape of a VLAPolicy.
+    """The shape of a PolicyNetwork.
 
-    channel_groups    channels of each group of one sensor sample, in order
+    channel_groups    channels of each group of one sensor sample, in order; empty where no sensor is read
     hop_samples       samples per encoder frame: the stride of the causal convolution
     window_frames     frames in one sensor window; what the expert reads must depend on no more than these
     horizon           rows of an action chunk
@@ -30,9 +32,12 @@ class PolicyConfig:
     attention_frames  W: frames a layer of the encoder sees, the newest included
     read_frames       K: newest frames that the expert reads
     expert_layers     transformer blocks of the expert
-    fusion            "concat": VL tokens join the expert's sequence; "none": a robot without cameras
-    vl_width          features of a VL token, 0 without fusion
+    fusion            how sensor frames meet the rest of the context; see action_expert.py. "none": no sensor is read
+    head              "regression" says the chunk at once, "flow" brings it about from noise by flow matching
+    flow_steps        Euler steps from noise to chunk
+    vl_width          features of a VL token, 0 for a robot without cameras
     vl_positions      VL tokens that get a position of their own; later ones share the last
+    state_dim         dimensions of the robot's state, 0 for a robot that reports none
 
     Raises:
         InputError: the numbers contradict each other.
@@ -50,33 +55,39 @@ class PolicyConfig:
     read_frames: int
     expert_layers: int
     fusion: Fusion = "concat"
+    head: Head = "regression"
+    flow_steps: int = 10
     vl_width: int = 0
     vl_positions: int = 128
+    state_dim: int = 0
 
     def __post_init__(self) -> None:
         where = "policy config"
         object.__setattr__(self, "channel_groups", tuple(self.channel_groups))  # JSON knows lists only
-        if not self.channel_groups or not all(isinstance(n, int) and n >= 1 for n in self.channel_groups):
+        if not all(isinstance(n, int) and n >= 1 for n in self.channel_groups):
             raise InputError(f"channel_groups is {self.channel_groups}", where=where, remedy="give channels per group")
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ("channel_groups", "fusion", "vl_width") and not (
-                isinstance(value, int) and value >= 1
-            ):
-                raise InputError(f"{field.name} is {value!r}", where=where, remedy="give a whole number of at least 1")
+            value, low = getattr(self, field.name), 0 if field.name in ("vl_width", "state_dim") else 1
+            if field.name not in ("channel_groups", "fusion", "head") and not (isinstance(value, int) and value >= low):
+                raise InputError(
+                    f"{field.name} is {value!r}", where=where, remedy=f"give a whole number of at least {low}"
+                )
         if self.width % self.heads:
             raise InputError(f"width {self.width} is not divisible by {self.heads} heads", where=where)
         if self.attention_frames < 2:
             raise InputError("attention_frames is 1", where=where, remedy="let a layer see at least 2 frames")
-        if self.fusion not in ("concat", "none"):
-            raise InputError(f"fusion is {self.fusion!r}", where=where, remedy="use 'concat' or 'none'")
-        if (self.fusion == "none") != (self.vl_width == 0):
+        for name, value, known in (("fusion", self.fusion, FUSIONS), ("head", self.head, HEADS)):
+            if value not in known:
+                raise InputError(f"{name} is {value!r}", where=where, remedy=f"use one of {', '.join(known)}")
+        if (self.fusion == "none") != (not self.channel_groups):
             raise InputError(
-                f"fusion {self.fusion!r} contradicts vl_width {self.vl_width}",
+                f"fusion {self.fusion!r} contradicts channel_groups {list(self.channel_groups)}",
                 where=where,
-                remedy="give the backbone's width with 'concat' and 0 with 'none'",
+                remedy="give a fusion for a policy that reads a sensor, and 'none' for one that doesn't",
             )
-        if self.receptive_frames > self.window_frames:
+        if not (self.channel_groups or self.vl_width or self.state_dim):
+            raise InputError("reads nothing", where=where, remedy="give it a sensor, a camera or a state")
+        if self.channel_groups and self.receptive_frames > self.window_frames:
             raise InputError(
                 f"{self.read_frames} read frames, {self.layers} layers of {self.attention_frames} frames and the"
                 f" convolution reach back {self.receptive_frames} frames, a window holds {self.window_frames}",
@@ -109,26 +120,51 @@ _SIZES: Mapping[Size, Mapping[str, int]] = {
 }
 
 
-def policy_config(robot: RobotSpec, size: Size = "small", *, vl_width: int = 0, read_frames: int = 8) -> PolicyConfig:
-    """The config of a named size for a robot; `vl_width` 0 means no fusion with VL features.
+def policy_config(
+    robot: RobotSpec,
+    size: Size = "small",
+    *,
+    vl_width: int = 0,
+    fusion: Fusion = "concat",
+    head: Head = "regression",
+    flow_steps: int = 10,
+    read_frames: int = 8,
+) -> PolicyConfig:
+    """The config of a named size for a robot.
+
+    Args:
+        robot: its sensor, state and actions give the shapes.
+        size: of encoder and expert.
+        vl_width: features of a VL token; 0 for a robot without cameras.
+        fusion: with "none" a sensor that the robot has is not read; a robot without one needs it.
+        head: how chunks come about.
+        flow_steps: of a flow head.
+        read_frames: newest encoder frames that the expert reads.
 
     Raises:
-        InputError: unknown size, not exactly one sensor, or a window too short for the size.
+        InputError: unknown size, more than one sensor, or a window too short for the size.
     """
     if size not in _SIZES:
         raise InputError(f"unknown policy size {size!r}", remedy=f"use one of {list(_SIZES)}")
-    if len(robot.sensors) != 1:
-        raise InputError(f"has {len(robot.sensors)} sensors", where=f"robot {robot.name}", remedy="declare exactly one")
-    sensor = robot.sensors[0]
+    if len(robot.sensors) > 1:
+        raise InputError(
+            f"has {len(robot.sensors)} sensors",
+            where=f"robot {robot.name}",
+            remedy="declare one, with what is sampled together as its channel groups",
+        )
+    sensor = robot.sensors[0] if robot.sensors and fusion != "none" else None
     return PolicyConfig(
-        channel_groups=tuple(group.channels for group in sensor.groups),
-        hop_samples=sensor.hop_samples,
-        window_frames=sensor.window_frames,
+        channel_groups=tuple(group.channels for group in sensor.groups) if sensor else (),
+        hop_samples=sensor.hop_samples if sensor else 1,
+        window_frames=sensor.window_frames if sensor else 1,
         horizon=robot.actions.horizon,
         action_dim=robot.actions.dim,
         read_frames=read_frames,
-        fusion="concat" if vl_width else "none",
+        fusion=fusion,
+        head=head,
+        flow_steps=flow_steps,
         vl_width=vl_width,
+        state_dim=robot.state.dim if robot.state else 0,
         **_SIZES[size],
     )
 

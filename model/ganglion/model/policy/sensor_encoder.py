@@ -3,6 +3,8 @@
 Per-sample projection, a causal convolution with a stride of one hop that looks one hop back, and layers of causal
 attention over the newest W frames with a relative position bias. Nothing in it knows where a window begins, so a frame
 depends on a fixed number of samples before it and on nothing else (docs/adr/0003-streaming-encoder.md).
+
+What was not recorded is said, not zeroed: a hop of a channel group may be absent, and its learned token stands for it.
 """
 
 from __future__ import annotations
@@ -33,11 +35,16 @@ class SensorState(NamedTuple):
 class SensorEncoder(nn.Module):
     """samples (B, N * hop_samples, channels) -> frames (B, N, width)."""
 
+    group_of_channel: Tensor
+
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
         width = config.width
         self.project = nn.Linear(config.channels, width)
+        self.absent = nn.Parameter(0.02 * torch.randn(len(config.channel_groups), width))
+        group = [index for index, channels in enumerate(config.channel_groups) for _ in range(channels)]
+        self.register_buffer("group_of_channel", torch.tensor(group), persistent=False)
         # A convolution whose stride is half its kernel, written as the product over two neighboring hops that it is:
         # one MatMul, which ONNX Runtime quantizes to int8 and runs fast; a strided Conv it doesn't.
         self.convolve = nn.Linear(2 * config.hop_samples * width, width)
@@ -58,15 +65,23 @@ class SensorEncoder(nn.Module):
             torch.zeros(batch, dtype=torch.int64, device=like.device),
         )
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Encode windows from a fresh state: (B, T, channels) normalized float32 -> (B, T / hop_samples, width)."""
-        return self.stream(samples, self.fresh_state(samples.shape[0]))[0]
+    def forward(self, samples: Tensor, present: Tensor | None = None) -> Tensor:
+        """Encode windows from a fresh state: (B, T, channels) normalized float32 -> (B, T / hop_samples, width).
 
-    def stream(self, samples: Tensor, state: SensorState) -> tuple[Tensor, SensorState]:
+        `present` is as for `stream`; None means that everything is there.
+        """
+        if present is None:
+            hops = samples.shape[1] // self.config.hop_samples
+            present = samples.new_ones(samples.shape[0], hops, len(self.config.channel_groups))
+        return self.stream(samples, present, self.fresh_state(samples.shape[0]))[0]
+
+    def stream(self, samples: Tensor, present: Tensor, state: SensorState) -> tuple[Tensor, SensorState]:
         """Encode whole hops, continuing from `state`.
 
         Args:
             samples: (B, N * hop_samples, channels) normalized float32, N >= 1.
+            present: (B, N, groups) bool or float, nonzero where a hop of a channel group was recorded; what the samples
+                of others hold makes no difference: a learned token stands for them.
             state: as `fresh_state` or an earlier call gave it.
 
         Returns:
@@ -78,7 +93,7 @@ class SensorEncoder(nn.Module):
         hop = self.config.hop_samples
         if not torch.compiler.is_exporting() and (samples.shape[1] == 0 or samples.shape[1] % hop):
             raise ValueError(f"{samples.shape[1]} samples are not a whole number of hops of {hop}")
-        frames, conv = self._convolve(F.gelu(self.project(samples)), state.conv)
+        frames, conv = self._convolve(F.gelu(self._project(samples, present > 0)), state.conv)
         biases = self._scores(frames.shape[1], state.seen)
         slots, kv = self.config.attention_frames - 1, []
         for layer, block in enumerate(self.blocks):
@@ -86,6 +101,17 @@ class SensorEncoder(nn.Module):
             kv.append(keys_values[:, :, :, -slots:])
         seen = torch.clamp(state.seen + frames.shape[1], max=slots)
         return self.norm(frames), SensorState(conv, torch.stack(kv, dim=1), seen)
+
+    def _project(self, samples: Tensor, present: Tensor) -> Tensor:
+        """Each sample (B, T, channels) to (B, T, width), with a group's token where it is absent."""
+        known = torch.where(self._by_sample(present)[:, :, self.group_of_channel], samples, 0.0)
+        tokens = (~present).to(self.absent.dtype) @ self.absent
+        projected: Tensor = self.project(known) + self._by_sample(tokens)
+        return projected
+
+    def _by_sample(self, hops: Tensor) -> Tensor:
+        """What holds for hops (B, N, ...) as what holds for their samples (B, N * hop_samples, ...)."""
+        return hops[:, :, None].expand(-1, -1, self.config.hop_samples, -1).flatten(1, 2)
 
     def _convolve(self, projected: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Projected samples (B, N * hop, width) and the hop before them -> (B, N, width), the last hop."""

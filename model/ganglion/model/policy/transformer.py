@@ -20,6 +20,24 @@ def draw_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+def attend(query: Tensor, keys_values: Tensor, scores: Tensor | None) -> Tensor:
+    """Softmax attention.
+
+    Args:
+        query: (B, heads, N, width / heads).
+        keys_values: (B, 2, heads, M, width / heads).
+        scores: added to attention scores, broadcastable to (B, heads, N, M); None attends to everything.
+
+    Returns:
+        (B, N, width)
+    """
+    # Written out: scaled_dot_product_attention returns another memory layout than its ONNX decomposition, which
+    # torch.onnx.export then can't reshape.
+    match = (query * query.shape[-1] ** -0.5) @ keys_values[:, 0].transpose(2, 3)
+    weights = torch.softmax(match if scores is None else match + scores, dim=-1)
+    return (weights @ keys_values[:, 1]).transpose(1, 2).flatten(2)
+
+
 class Block(nn.Module):
     """Self-attention over `past` and the present tokens, then a feed-forward layer, each with a residual."""
 
@@ -44,15 +62,42 @@ class Block(nn.Module):
         Returns:
             tokens (B, N, width), and the keys and values used, (B, 2, heads, P + N, width / heads).
         """
-        batch, count, width = tokens.shape
-        qkv = self.qkv(self.attention_norm(tokens)).reshape(batch, count, 3, self.heads, width // self.heads)
+        tokens, keys_values = self.look(tokens, scores, past)
+        return self.feed(tokens), keys_values
+
+    def look(self, tokens: Tensor, scores: Tensor | None, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The attention half of `forward`."""
+        qkv = self.qkv(self.attention_norm(tokens)).unflatten(2, (3, self.heads, -1))
         query, keys_values = qkv[:, :, 0].transpose(1, 2), qkv[:, :, 1:].permute(0, 2, 3, 1, 4)
         if past is not None:
             keys_values = torch.cat([past, keys_values], dim=3)
-        # Written out: scaled_dot_product_attention returns another memory layout than its ONNX decomposition, which
-        # torch.onnx.export then can't reshape.
-        match = (query * query.shape[-1] ** -0.5) @ keys_values[:, 0].transpose(2, 3)
-        weights = torch.softmax(match if scores is None else match + scores, dim=-1)
-        mixed = weights @ keys_values[:, 1]
-        tokens = tokens + self.mix(mixed.transpose(1, 2).reshape(batch, count, width))
-        return tokens + self.feed_out(F.gelu(self.feed_in(self.feed_norm(tokens)))), keys_values
+        return tokens + self.mix(attend(query, keys_values, scores)), keys_values
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """The feed-forward half of `forward`."""
+        fed: Tensor = tokens + self.feed_out(F.gelu(self.feed_in(self.feed_norm(tokens))))
+        return fed
+
+
+class CrossAttention(nn.Module):
+    """What tokens take from a memory whose keys and values are made once."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.memory_norm = nn.LayerNorm(width)
+        self.keys_values = nn.Linear(width, 2 * width)
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.mix = nn.Linear(width, width)
+
+    def remember(self, memory: Tensor) -> Tensor:
+        """Memory (B, M, width) -> its keys and values (B, 2, heads, M, width / heads)."""
+        both: Tensor = self.keys_values(self.memory_norm(memory)).unflatten(2, (2, self.heads, -1))
+        return both.permute(0, 2, 3, 1, 4)
+
+    def forward(self, tokens: Tensor, remembered: Tensor, scores: Tensor | None) -> Tensor:
+        """Tokens (B, N, width) -> what each takes, (B, N, width), to be added by the caller."""
+        query = self.query(self.norm(tokens)).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        taken: Tensor = self.mix(attend(query, remembered, scores))
+        return taken

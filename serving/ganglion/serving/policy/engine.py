@@ -79,8 +79,8 @@ class PolicyEngine:
 
     def _warm_up(self) -> None:
         sensor, session = self._shared.robot.sensors[0], self.session()
+        samples = np.zeros((sensor.hop_samples, sensor.channels), np.float32)
         for hop in range(3):
-            samples = np.broadcast_to(self._shared.norm.sensor.mean, (sensor.hop_samples, sensor.channels))
             session.send_hop(Hop(hop * sensor.hop_samples, 0, samples))
         head = self._shared.head
         shapes = {i.name: [size if isinstance(size, int) else 1 for size in i.shape] for i in head.get_inputs()}

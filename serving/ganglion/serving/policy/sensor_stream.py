@@ -33,6 +33,7 @@ class SensorStream:
         self._encoder, self._scale, self._hop = encoder, scale, hop_samples
         shapes = {i.name: i.shape for i in encoder.get_inputs()}
         channels, width = len(scale.mean), int(encoder.get_outputs()[0].shape[2])
+        self._recorded = np.ones((1, most_hops + 1, shapes["present"][2]), np.float32)
         # One hop more than is encoded at once: what is left of a broken hop waits at the front.
         self._samples = np.zeros((1, (most_hops + 1) * hop_samples, channels), np.float32)
         self._absolute = np.empty_like(self._samples[0])
@@ -99,7 +100,8 @@ class SensorStream:
         if not count:
             return 0
         whole = count * self._hop
-        new, *state = self._encoder.run(None, {"samples": self._samples[:, :whole], **self._state})
+        feeds = {"samples": self._samples[:, :whole], "present": self._recorded[:, :count], **self._state}
+        new, *state = self._encoder.run(None, feeds)
         self._state = dict(zip(_STATE, state, strict=True))
         left = self._waiting - whole
         self._samples[0, :left] = self._samples[0, whole : self._waiting].copy()

@@ -67,6 +67,9 @@ class PolicySession:
         self._shared, self._instruction = shared, instruction
         self._sensor, self._actions = shared.robot.sensors[0], shared.robot.actions
         self._cameras = {camera.name: camera for camera in shared.robot.cameras}
+        assert shared.norm.sensor is not None  # open_bundle saw to it
+        # A chunk is decided only once all that the expert reads was recorded.
+        self._recorded = np.ones((1, shared.part.read_frames, len(self._sensor.groups)), np.float32)
         self._stream = SensorStream(
             shared.encoder,
             shared.norm.sensor,
@@ -196,7 +199,7 @@ class PolicySession:
 
     def _decide(self, features: VlFeatures | None, vl_age_ms: float | None) -> npt.NDArray[np.float32]:
         """(horizon, dim) in units."""
-        feeds: dict[str, Any] = {"frames": self._stream.newest_frames}
+        feeds: dict[str, Any] = {"frames": self._stream.newest_frames, "present": self._recorded}
         if features is not None and vl_age_ms is not None:
             age_s = np.array([min(vl_age_ms, self._oldest_trained_ms) / 1e3], np.float32)
             feeds |= {"vl_features": features.features, "vl_mask": features.mask, "vl_age_s": age_s}

@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError, InputError
+from ganglion.core.images import ImageLike
 from ganglion.core.manifest import VlmPart
 from ganglion.serving.vlm.chat import Said
 from ganglion.serving.vlm.decoder import Decoder, DecoderState
 from ganglion.serving.vlm.grammar import GrammarCompiler
-from ganglion.serving.vlm.preprocess import ImageLike, ImagePreprocessor
+from ganglion.serving.vlm.preprocess import ImagePreprocessor
 from ganglion.serving.vlm.prompt import PromptEncoder
 from ganglion.serving.vlm.session import CPU, open_session
 

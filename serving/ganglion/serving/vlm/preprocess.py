@@ -5,11 +5,9 @@ Bit for bit the library's PIL backend, so that serving shows the model the pixel
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from ganglion.core.errors import InputError
-from ganglion.core.images import upright
+from ganglion.core.images import ImageLike, open_image
 
-ImageLike = bytes | Path | Image.Image | npt.NDArray[np.uint8]
 _MAX_ASPECT = 200
 
 
@@ -98,31 +95,3 @@ class ImagePreprocessor:
         unit = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
         levels = (unit[:, None] - np.asarray(self.image_mean, np.float32)) / np.asarray(self.image_std, np.float32)
         return cast("npt.NDArray[np.float32]", levels)
-
-
-def open_image(image: ImageLike, where: object = "image") -> Image.Image:
-    """Decode an image fully, as RGB.
-
-    Args:
-        image: JPEG or PNG bytes, a file, a PIL image, or (height, width, 3) uint8 RGB.
-        where: what to call it in an error.
-
-    Raises:
-        InputError: it can't be read or decoded, or the array is of another shape or type.
-    """
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise InputError(
-                f"array is {image.dtype} {image.shape}", where=where, remedy="give uint8 (height, width, 3) RGB"
-            )
-        return Image.fromarray(image)
-    if isinstance(image, Path):
-        where = image
-    try:
-        if isinstance(image, Image.Image):
-            return upright(image)
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            return upright(opened)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"can't be decoded ({reason:.160})", where=where, remedy="send a whole JPEG or PNG") from None

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.normalization import Normalization
+from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.simulation.oct_replay import (
     DEPTH_BINS,
     RASTER_SAMPLES,
@@ -27,9 +28,10 @@ from ganglion.simulation.oct_replay import (
     split_volumes,
     volume_paths,
 )
+from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig
-from ganglion.training.policy.source import Batch, tensor
-from ganglion.training.policy.statistics import action_scale, sensor_scale
+from ganglion.training.policy.source import sensor_batch
+from ganglion.training.policy.statistics import action_scale, sensor_scale, statistics_of
 
 _READS, _READ_HOPS = 2, 12
 _HELD_BACK_READS, _HELD_BACK_READ_HOPS = 10, 5
@@ -46,12 +48,12 @@ class OctSource:
         InputError: a volume can't be read, or there are too few.
     """
 
-    vl_width = 0
+    vl: BackboneFacts | None = None
 
     def __init__(self, config: PolicyTrainConfig) -> None:
         self.robot = oct_robot()
         self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
-        folder = Path(config.data)
+        folder = Path(config.folders[0])
         paths = {path.name: path for path in volume_paths(folder)}
         parts = split_volumes(list(paths))
         self._train = [read_volume(paths[name]) for name in parts["train"]]
@@ -59,21 +61,25 @@ class OctSource:
         self._mm_per_voxel = _mm_per_voxel(self._train)
         numbers = np.arange(0, RASTER_SAMPLES, 7, dtype=np.int64)
         self.norm = Normalization(
-            sensor_scale(np.concatenate([scan(volume, numbers) for volume in self._train]), self._sensor),
-            action_scale(np.stack([volume.pose for volume in self._train]), self.robot.actions),
+            sensor_scale(statistics_of(np.concatenate([scan(v, numbers) for v in self._train])), self._sensor),
+            action_scale(statistics_of(np.stack([volume.pose for volume in self._train])), self.robot.actions),
         )
         # Reflections inside the scanner stay where they are when the needle moves.
         self._steady = np.median(
             np.concatenate([scan(volume, numbers)[:, -DEPTH_BINS:] for volume in self._train]), axis=0
         )
-        self.facts: dict[str, Any] = {"data": "OCT volumes", "base": None, "volumes": dict(parts)}
+        self.facts: dict[str, Any] = {"data": "OCT volumes", "volumes": dict(parts)}
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, number: int) -> Batch:
         """See Source."""
-        rng = np.random.default_rng([self._config.seed, 3, step])
+        rng = np.random.default_rng([self._config.seed, 3, number])
         volumes = [self._train[index] for index in rng.integers(len(self._train), size=self._batch_size)]
         moved = [self._moved(volume, rng) for volume in volumes]
         return self._batch(moved, rng.integers(RASTER_SAMPLES, size=len(moved)), _READS, _READ_HOPS)
+
+    def weight(self, number: int) -> float:
+        """See Source."""
+        return float(self._batch_size)
 
     def held_back(self, part: str = "test") -> Iterator[Batch]:
         """See Source: each volume of the part, read at places all around the raster."""
@@ -107,9 +113,7 @@ class OctSource:
             poses.append(volume.pose)
         ends = tuple(window // hop + read * read_hops for read in range(reads))
         actions = np.repeat(np.stack(poses)[:, None, None], reads, axis=1)
-        return Batch(
-            tensor(self.norm.sensor.normalize(np.stack(samples))), ends, tensor(self.norm.action.normalize(actions))
-        )
+        return sensor_batch(self.norm, self._sensor, np.stack(samples), ends, actions)
 
 
 def _deeper(scans: npt.NDArray[np.float32], voxels: int) -> npt.NDArray[np.float32]:

@@ -1,23 +1,33 @@
-"""`ganglion train policy`: imitation by L1 regression, resumed where it was left, scored on data never trained on."""
+"""`ganglion train policy`: imitation, resumed where it was left, scored on data never trained on."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
-from ganglion.training.policy.config import SYNTHETIC, PolicyTrainConfig, binding, checked, resolved
+from ganglion.core.errors import InputError
+from ganglion.training.claim import claim
+from ganglion.training.policy.config import PolicyTrainConfig, binding, checked, resolved
+from ganglion.training.processes import is_main, join, main_first, process_count, wait_for_all
 
 if TYPE_CHECKING:
+    from ganglion.training.policy.schedule import Schedule
     from ganglion.training.policy.source import Source
 
 
 def run(config: PolicyTrainConfig) -> None:
     """Train as the config says, and print where the policy is and how far off it is."""
     metrics = train_policy(config)
-    print(f"policy in {config.out}; mean absolute error {metrics['mae']:.3f}, of the mean {metrics['mean_mae']:.3f}")
+    if not is_main() or not metrics["n"]:
+        return
+    kinds = [kind for kind in ("mae", "mean_mae", "last_mae") if kind in metrics]
+    names = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
+    print(f"policy in {config.out}; mean absolute error on {metrics['n']} moments it never saw:")
+    print(f"  {'':<12}" + "".join(f"{names[kind]:>12}" for kind in kinds))
+    print(f"  {'all':<12}" + "".join(f"{metrics[kind]:12.3f}" for kind in kinds) + "  standard deviations")
     for name, found in metrics["dimensions"].items():
-        print(f"  {name:<6} {found['mae']:9.4f} {found['mean_mae']:9.4f} {found['unit']}")
+        print(f"  {name:<12}" + "".join(f"{found[kind]:12.4f}" for kind in kinds) + f"  {found['unit']}")
 
 
 def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
@@ -28,81 +38,56 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
         GanglionError: the loss is no longer finite, or the disk is full.
     """
     config = checked(config)
-    import json
-
     import torch
 
-    from ganglion.model.policy.config import policy_config
-    from ganglion.model.policy.policy import VLAPolicy
-    from ganglion.training.claim import claim
-    from ganglion.training.policy.optimization import make_optimizer
-    from ganglion.training.policy.run_folder import CHECKPOINT, LEAVES, METRICS_FILE, finish
+    from ganglion.model.vlm import preferred_device
+    from ganglion.training.policy.learner import make_learner
+    from ganglion.training.policy.loop import train
+    from ganglion.training.policy.run_folder import LEAVES, METRICS_FILE, finish, keep_best
     from ganglion.training.policy.scoring import score
+    from ganglion.training.policy.sources import identity, open_source
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    wanted = {**binding(config), **_identity(config)}
-    if claim(config.out, wanted, resolved(config), LEAVES, config.force):
-        print(f"{config.out} holds this run, finished; --force trains it again")
+    device = preferred_device()
+    join(cpu=device.type == "cpu")
+    with main_first():
+        wanted = {**binding(config), **identity(config), "processes": process_count()}
+        finished = claim(config.out, wanted, resolved(config), LEAVES, config.force and is_main())
+    if finished:
+        if is_main():
+            print(f"{config.out} holds this run, finished; --force trains it again")
         found: dict[str, Any] = json.loads((config.out / METRICS_FILE).read_text(encoding="utf-8"))
         return found
-    source = _source(config)
-    torch.manual_seed(config.seed)
-    policy = VLAPolicy(policy_config(source.robot, config.size, vl_width=source.vl_width))  # type: ignore[arg-type]  # checked above
-    history = _train(policy, make_optimizer(policy, config), source, config, config.out / CHECKPOINT)
-    metrics = score(policy, source)
-    finish(config, policy, source, history, metrics)
+    source, backbone, instruction = open_source(config, device)
+    learner = make_learner(config, source, backbone, instruction, device)
+    progress = train(learner, config, make_schedule(config, source), lambda: keep_best(config.out, learner))
+    metrics = score(learner, config)
+    if is_main():
+        finish(config, learner, progress, metrics)
+    wait_for_all()
     return metrics
 
 
-def _train(
-    policy: Any, optimizer: Any, source: Source, config: PolicyTrainConfig, checkpoint: Path
-) -> list[dict[str, float]]:
-    from tqdm import trange
+def make_schedule(config: PolicyTrainConfig, source: Source) -> Schedule:
+    """How many steps there are, and the rate of each.
 
-    from ganglion.training.policy.optimization import (
-        learning_rate,
-        load_checkpoint,
-        save_checkpoint,
-        train_step,
-        use_bfloat16,
+    Raises:
+        InputError: the data has no epochs, and no steps were given.
+    """
+    from ganglion.training.policy.schedule import Schedule
+
+    length = getattr(source, "epoch_length", None)
+    per_step = config.batch_size * config.accumulation * process_count()
+    if config.steps is None and length is None:
+        raise InputError("this data has no epochs", remedy="add --steps")
+    epoch = math.ceil(length / per_step) if length else 1
+    optim = config.optim
+    return Schedule(
+        steps=config.steps or max(1, round(config.epochs * epoch)),
+        warmup=optim.warmup,
+        hold=optim.hold,
+        floor=optim.lr_end,
+        unit=epoch if optim.unit == "epoch" else 1,
+        rewarm_steps=optim.rewarm_steps,
     )
-
-    steps, progress = config.steps, load_checkpoint(checkpoint, policy, optimizer)
-    bfloat16, done = use_bfloat16(config.precision), progress.step
-    policy.train()
-    for step in (bar := trange(done, steps, initial=done, total=steps, desc="policy", disable=not sys.stderr.isatty())):
-        rate = learning_rate(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        progress.losses.append(train_step(policy, optimizer, source.batch(step), bfloat16))
-        progress.step = step + 1
-        if progress.step % config.logging_steps == 0 or progress.step == steps:
-            loss = sum(progress.losses) / len(progress.losses)
-            progress.history.append({"step": progress.step, "loss": loss, "learning_rate": rate})
-            progress.losses.clear()
-            bar.set_postfix(loss=f"{loss:.3f}")
-        if progress.step % config.save_steps == 0 and progress.step < steps:
-            save_checkpoint(checkpoint, progress, policy, optimizer)
-    return progress.history
-
-
-def _source(config: PolicyTrainConfig) -> Source:
-    if config.data == SYNTHETIC:
-        from ganglion.training.policy.synthetic import NeedleSource
-
-        return NeedleSource(config)
-    from ganglion.training.policy.oct_volumes import OctSource
-
-    return OctSource(config)
-
-
-def _identity(config: PolicyTrainConfig) -> dict[str, str]:
-    """Hashes of what the config only names: the base's weights, or the volumes."""
-    if config.data == SYNTHETIC:
-        from ganglion.model.checkpoint import base_hash, resolve_base
-
-        return {"base_hash": base_hash(resolve_base(config.base))}
-    from ganglion.core.bundle import sha256_tree
-
-    return {"data_hash": sha256_tree(Path(config.data))}

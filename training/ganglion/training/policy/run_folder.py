@@ -1,9 +1,10 @@
 """The folder of one policy run: what it holds in the end. Whose it is: ganglion.training.claim.
 
-model.safetensors  config.json            the policy
-robot.json  norm.json                     what its numbers mean
-run.json                                  data, base and its hash, instruction, seed, versions; written last
-config.yaml  history.json  metrics.json   resolved config, loss curve, error on data never seen
+model.safetensors  config.json  robot.json  norm.json  vl.json  backbone/    the policy (ganglion.model.policy)
+best/                                     the same, of the weights that validated best
+run.json                                  data, base and its hash, seed, sizes, versions; written last
+config.yaml  history.json  metrics.json   resolved config, loss and rates, error on data never seen
+curves.png                                loss and rates over the steps
 README.md                                 model card
 checkpoint.pt                             while it is unfinished
 """
@@ -11,77 +12,102 @@ checkpoint.pt                             while it is unfinished
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from ganglion.core.normalization import write_normalization
 from ganglion.core.paths import write_json, written_aside
-from ganglion.core.specs import to_dict
-from ganglion.model.policy.policy import VLAPolicy
+from ganglion.model.policy.policy import NORM, ROBOT, VL, WEIGHTS
 from ganglion.training.claim import RUN_FILE
+from ganglion.training.policy.checkpoint import Progress
 from ganglion.training.policy.config import PolicyTrainConfig
-from ganglion.training.policy.source import Source
+from ganglion.training.policy.curves import plot_curves
+from ganglion.training.policy.learner import Learner
+from ganglion.training.policy.loop import CHECKPOINT, HISTORY_FILE
 
-HISTORY_FILE, METRICS_FILE, CHECKPOINT, _CARD = "history.json", "metrics.json", "checkpoint.pt", "README.md"
+METRICS_FILE, BEST, CURVES, _CARD = "metrics.json", "best", "curves.png", "README.md"
 LEAVES = (
-    *(HISTORY_FILE, METRICS_FILE, CHECKPOINT, _CARD),
-    *("model.safetensors", "config.json", "robot.json", "norm.json"),
+    HISTORY_FILE,
+    METRICS_FILE,
+    CHECKPOINT,
+    BEST,
+    CURVES,
+    _CARD,
+    WEIGHTS,
+    "config.json",
+    ROBOT,
+    NORM,
+    VL,
+    "backbone",
 )
 
 
-def finish(
-    config: PolicyTrainConfig,
-    policy: VLAPolicy,
-    source: Source,
-    history: list[dict[str, float]],
-    metrics: dict[str, Any],
-) -> None:
+def keep_best(out: Path, learner: Learner) -> None:
+    """Put the policy as it is now in the place of the best so far."""
+    with written_aside(out / BEST) as aside:
+        learner.policy.save_pretrained(aside)
+
+
+def finish(config: PolicyTrainConfig, learner: Learner, progress: Progress, metrics: dict[str, Any]) -> None:
     """Write everything a finished run leaves; run.json comes last and says that it is finished."""
-    out = config.out
-    policy.save_pretrained(out)
-    write_json(out / "robot.json", to_dict(source.robot))
-    write_normalization(out / "norm.json", source.norm)
-    write_json(out / HISTORY_FILE, history)
+    out, source = config.out, learner.source
+    learner.policy.save_pretrained(out)
+    write_json(out / HISTORY_FILE, progress.history)
     write_json(out / METRICS_FILE, metrics)
+    plot_curves(progress.history, out / CURVES)
     run = {
         **source.facts,
         "robot": source.robot.name,
         "size": config.size,
-        "vl_age_ms": list(config.vl_age_ms),
+        "fusion": config.fusion,
+        "head": config.head,
         "seed": config.seed,
-        "steps": config.steps,
-        "encoder_parameters": sum(p.numel() for p in policy.encoder.parameters()),
-        "expert_parameters": sum(p.numel() for p in policy.expert.parameters()),
+        "steps": progress.step,
+        "best": {"step": progress.best_step, "validation_loss": progress.best},
+        "parameters": {name: sum(p.numel() for p in group) for name, group in learner.groups.items()},
         "versions": {name: version(name) for name in ("ganglion", "torch", "transformers")},
     }
     with written_aside(out / _CARD) as aside:
-        aside.write_text(_card(run, source, metrics), encoding="utf-8")
+        aside.write_text(_card(run, learner, metrics), encoding="utf-8")
     write_json(out / RUN_FILE, run)
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _card(run: dict[str, Any], source: Source, metrics: dict[str, Any]) -> str:
-    sensor, actions = source.robot.sensors[0], source.robot.actions
+def _card(run: dict[str, Any], learner: Learner, metrics: dict[str, Any]) -> str:
+    robot, vl = learner.source.robot, learner.policy.vl
+    actions = robot.actions
+    sensor = robot.sensors[0] if robot.sensors and learner.network.encoder is not None else None
+    feels = (
+        f"{sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples"
+        if sensor
+        else "none"
+    )
+    names = ", ".join(camera.name for camera in robot.cameras)
+    sees = f"{names} through `{vl['base']}`, text layer {vl['vl_layer']}" if vl else "none"
+    kinds = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
+    kinds = {kind: name for kind, name in kinds.items() if kind in metrics}
     rows = "\n".join(
-        f"| {name} | {found['unit']} | {found['mae']:.3g} | {found['mean_mae']:.3g} |"
+        f"| {name} | {found['unit']} | " + " | ".join(f"{found[kind]:.3g}" for kind in kinds) + " |"
         for name, found in metrics["dimensions"].items()
     )
-    sees = f"frames through `{run['base']}`, text layer {run['vl_layer']}" if source.vl_width else "no camera"
+    parameters = ", ".join(f"{name} {count:,}" for name, count in run["parameters"].items())
     return f"""# {run["robot"]}: sensor-fusion policy
 
 Made by `ganglion train policy` by imitation, on data `{run["data"]}`.
 
 | | |
 |---|---|
-| sensor | {sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples |
-| camera | {sees} |
+| sensor | {feels} |
+| cameras | {sees} |
+| fusion, head | {run["fusion"]}, {run["head"]} |
 | chunk | {actions.horizon} x {actions.dim}: {", ".join(actions.names)} |
-| parameters | encoder {run["encoder_parameters"]:,}, expert {run["expert_parameters"]:,} |
+| parameters that learned | {parameters} |
 | steps, seed | {run["steps"]}, {run["seed"]} |
 
-Mean absolute error on {metrics["n"]} windows of data it was not trained on, beside that of the training mean:
+Mean absolute error on {metrics["n"]} moments of data it was not trained on, beside that of predicting the training mean
+and, where it means something, of doing again what was done last:
 
-| dimension | unit | policy | mean |
-|---|---|---|---|
+| dimension | unit | {" | ".join(kinds.values())} |
+|---|---|{"---|" * len(kinds)}
 {rows}
 
 It imitates recorded or synthetic decisions; nothing here shows that it closes a loop on a real robot.

@@ -21,12 +21,15 @@ from torch import Tensor
 from ganglion.core.errors import InputError
 from ganglion.core.normalization import Normalization
 from ganglion.core.specs import RobotSpec, default_robot
+from ganglion.model.backbone.backbone import Backbone
+from ganglion.model.backbone.facts import describe_backbone
 from ganglion.simulation.expert import expert_chunks
 from ganglion.simulation.near_peak import NearPeakStream
-from ganglion.training.policy.backbone import Backbone
+from ganglion.training.policy.backbone import frame_features
+from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig
-from ganglion.training.policy.source import Batch, tensor
-from ganglion.training.policy.statistics import action_scale, sensor_scale
+from ganglion.training.policy.source import sensor_batch, tensor
+from ganglion.training.policy.statistics import action_scale, sensor_scale, statistics_of
 
 _READS, _READ_HOPS = 9, 3  # places where a training sequence is read, and hops between them
 _WORLDS = 300
@@ -63,33 +66,40 @@ class NeedleSource:
         if len(self.robot.cameras) > 1:
             raise InputError("has more than one camera", where=f"robot {self.robot.name}", remedy="declare one")
         self._config, self._batch_size, self._sensor = config, config.batch_size, self.robot.sensors[0]
-        backbone = Backbone(config.base, config.vl_layer, config.instruction) if self.robot.cameras else None
+        facts = describe_backbone(config.vl.base, config.vl.layer, max_pixels=config.vl.max_pixels)
+        backbone = Backbone(facts) if self.robot.cameras else None
         self._train = self._frames(backbone, config.frames, 0, "frames to learn from")
         self._fresh = self._frames(backbone, config.eval_count, _HELD_BACK_WORLD, "fresh frames")
-        self.vl_width = 0 if self._train.features is None else self._train.features.shape[-1]
         self.norm = self._statistics()
-        self.facts: dict[str, Any] = {"data": config.data, **(backbone.facts if backbone else {"base": None})}
+        self.vl = facts if backbone else None
+        self.facts: dict[str, Any] = {"data": config.data}
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, number: int) -> Batch:
         """See Source: sequences of some worlds, each read with a frame of another one."""
-        rng = np.random.default_rng([self._config.seed, 3, step])
+        rng = np.random.default_rng([self._config.seed, 3, number])
         size = self._batch_size
         felt = rng.integers(len(self._train.worlds), size=size)
         first = (rng.uniform(*_SPAN_S, size) * self._sensor.rate_hz).astype(np.int64)
         seen = rng.integers(len(self._train.world), size=(size, _READS))
         return self._batch(self._train, felt, first, seen, self._ages_s(rng, seen.shape))
 
-    def held_back(self) -> Iterator[Batch]:
-        """See Source: frames of worlds never trained on, each with its own world's sensor, read once."""
+    def weight(self, number: int) -> float:
+        """See Source."""
+        return float(self._batch_size)
+
+    def held_back(self, part: str = "test") -> Iterator[Batch]:
+        """See Source: frames of worlds never trained on, each with its own world's sensor, read once, as "test"."""
+        if part != "test":
+            return
         rng, count = np.random.default_rng([self._config.seed, 4]), len(self._fresh.world)
-        for part in np.array_split(np.arange(count), math.ceil(count / 16)):
-            ages_s = self._ages_s(rng, part.shape)
-            newest = np.ceil((self._fresh.time_s[part] + ages_s) * self._sensor.rate_hz).astype(np.int64)
-            exact_s = newest / self._sensor.rate_hz - self._fresh.time_s[part]
-            yield self._batch(self._fresh, self._fresh.world[part], newest, part[:, None], exact_s[:, None])
+        for rows in np.array_split(np.arange(count), math.ceil(count / 16)):
+            ages_s = self._ages_s(rng, rows.shape)
+            newest = np.ceil((self._fresh.time_s[rows] + ages_s) * self._sensor.rate_hz).astype(np.int64)
+            exact_s = newest / self._sensor.rate_hz - self._fresh.time_s[rows]
+            yield self._batch(self._fresh, self._fresh.world[rows], newest, rows[:, None], exact_s[:, None])
 
     def _ages_s(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        low_ms, high_ms = self._config.vl_age_ms
+        low_ms, high_ms = self._config.vl.age_ms
         return rng.uniform(low_ms, high_ms, shape) / 1e3
 
     def _frames(self, backbone: Backbone | None, count: int, first_world: int, what: str) -> _Frames:
@@ -100,7 +110,7 @@ class NeedleSource:
         features = None
         if backbone:
             images = [worlds[w].frame(time) for w, time in zip(world, time_s, strict=True)]
-            features = backbone.features(images, what)
+            features = frame_features(backbone, images, self._config.instruction, what)
         return _Frames(worlds, world, time_s, features)
 
     def _batch(self, frames: _Frames, felt: Ints, newest: Ints, seen: Ints, ages_s: Floats) -> Batch:
@@ -123,14 +133,13 @@ class NeedleSource:
                 mark_y_mm=np.concatenate([view.mark_y_mm for view in views]),
             )
             actions.append(expert_chunks(self.robot.actions, state))
-        batch = Batch(
-            tensor(self.norm.sensor.normalize(np.stack(samples))),
-            tuple((window + stride * read) // hop for read in range(reads)),
-            tensor(self.norm.action.normalize(np.stack(actions))),
-        )
+        ends = tuple((window + stride * read) // hop for read in range(reads))
+        batch = sensor_batch(self.norm, self._sensor, np.stack(samples), ends, np.stack(actions))
         if frames.features is None:
             return batch
-        return replace(batch, vl_features=frames.features[torch.as_tensor(seen)], vl_age_s=tensor(ages_s))
+        features = frames.features[torch.as_tensor(seen)]
+        mask = torch.ones(features.shape[:3], dtype=torch.bool)
+        return replace(batch, vl_features=features, vl_mask=mask, vl_age_s=tensor(ages_s))
 
     def _statistics(self) -> Normalization:
         frames, hop, dim = self._train, self._sensor.hop_samples, self.robot.actions.dim
@@ -138,4 +147,6 @@ class NeedleSource:
         firsts = [(world, int(time * self._sensor.rate_hz)) for world, time in where[:_STATISTICS_FRAMES]]
         samples = np.concatenate([world.samples(first, hop) for world, first in firsts])
         chunks = np.concatenate([world.chunk(time).reshape(-1, dim) for world, time in where])
-        return Normalization(sensor_scale(samples, self._sensor), action_scale(chunks, self.robot.actions))
+        return Normalization(
+            sensor_scale(statistics_of(samples), self._sensor), action_scale(statistics_of(chunks), self.robot.actions)
+        )

@@ -6,35 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
+from ganglion.model.tuning import add_lora
 from ganglion.training.evaluate.adapter import read_run
 from ganglion.training.sft.config import LoraOptions
 
-_VISION = r".*visual\..*"
-
 
 def add_adapter(model: Any, options: LoraOptions) -> Any:
-    """The model with a trainable adapter (a PeftModel), its base frozen; weights drawn from torch's generator.
-
-    Raises:
-        InputError: target_modules name no layer of this model.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
+    """The model with a fresh trainable adapter: see `add_lora`."""
+    return add_lora(
+        model,
         r=options.r,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
+        alpha=options.alpha,
+        dropout=options.dropout,
         target_modules=options.target_modules,
-        exclude_modules=None if options.vision else _VISION,
-        bias="none",
-        task_type="CAUSAL_LM",
+        vision=options.vision,
     )
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        raise InputError(
-            f"--lora.target_modules: {str(error).splitlines()[0]:.160}", remedy='use "all-linear" or name layers'
-        ) from error
 
 
 def continue_adapter(model: Any, folder: Path, options: LoraOptions, base_hash: str) -> Any:

@@ -104,6 +104,7 @@ def prepare(
     import transformers
 
     from ganglion.model.processor import load_processor
+    from ganglion.model.tuning import checkpoint_layers
     from ganglion.model.vlm import load_vlm
     from ganglion.training.data.batching import packed_batch, training_batch
     from ganglion.training.data.rows import EncodedRows, PackedRows
@@ -111,7 +112,7 @@ def prepare(
     from ganglion.training.sft.adapter import add_adapter, continue_adapter
     from ganglion.training.sft.callbacks import Flow, Progress
     from ganglion.training.sft.hardware import chosen_dtype
-    from ganglion.training.sft.trainer import SftTrainer, arguments, checkpoint_layers
+    from ganglion.training.sft.trainer import SftTrainer, arguments
     from ganglion.training.sft.validation import Validation
 
     if config.threads:

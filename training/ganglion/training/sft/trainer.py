@@ -85,16 +85,6 @@ def _muon(optim: OptimOptions) -> dict[str, Any]:
     return {"lr": optim.lr, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
 
 
-def checkpoint_layers(model: Any) -> None:
-    """Keep the inputs of layers alone for the backward pass and compute the rest again (Chen et al. 2016).
-
-    Trainer's own switch also makes every input embedding ask for gradients, which only reentrant checkpointing needs.
-    Qwen2-VL's and 2.5-VL's patches are one: a frozen vision tower would run its whole backward pass for nothing.
-    """
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.disable_input_require_grads()
-
-
 def arguments(config: SftConfig, dtype: torch.dtype, folder: Path, unused_parameters: bool) -> TrainingArguments:
     """Trainer's arguments.
 

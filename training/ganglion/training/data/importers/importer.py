@@ -1,4 +1,4 @@
-"""What it takes to bring in data of a kind; `table` has all of them."""
+"""What it takes to bring in data of a kind, as rows of a task or as demonstrations; `table` has all of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ganglion.core.tasks import Task
 from ganglion.training.data.importers.pictures import Pictures
+from ganglion.training.demonstrations.recordings import Recordings, RecordingsRequest
 
 DATA = "data"  # the part of a set that comes in one
 Rows = Iterable[Any]
@@ -34,12 +35,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Importer:
-    """A kind of data.
+    """A kind of data that becomes rows.
 
     rows     request -> rows of the task by part of the set, read when asked for; a RowError in place of a bad one
     task     name of the task where the kind has one, or of the one that is meant where none is named
     fixed    whether it has one
-    options  fields of ImportConfig that only some kinds take, those that this one does
+    options  fields of ImportConfig that this one takes, beside those that all kinds of rows do
     beside   name -> text of the files that lie beside its data; rows are then read beside these
     """
 
@@ -48,6 +49,18 @@ class Importer:
     fixed: bool = False
     options: tuple[str, ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DemonstrationImporter:
+    """A kind of data that becomes demonstrations.
+
+    recordings  request -> what the source holds
+    options     fields of ImportConfig that this one takes
+    """
+
+    recordings: Callable[[RecordingsRequest], Recordings]
+    options: tuple[str, ...] = ()
 
 
 def of_path(rows: Callable[[Path], Rows]) -> Callable[[Request], Mapping[str, Rows]]:

@@ -31,20 +31,22 @@ class BadRows:
 
     Args:
         file: where they are listed and left out, or None: then one of them is enough to write nothing.
+        unit: what a row is called.
     """
 
     file: Path | None
+    unit: str = "row"
     count: int = 0
     lines: list[str] = field(default_factory=list)
 
-    def add(self, row: int, error: RowError) -> None:
+    def add(self, row: int, error: Exception) -> None:
         """Note the row of that number."""
         self.count += 1
         if len(self.lines) < _SHOWN_ERRORS:
-            self.lines.append(f"row {row}: {error}")
+            self.lines.append(f"{self.unit} {row}: {error}")
         if self.file:
             with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"row": row, "reason": str(error)}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({self.unit: row, "reason": str(error)}, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True)
