@@ -7,7 +7,6 @@ vl.json  backbone/                with cameras: which backbone, and what of it w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor
 from ganglion.core.errors import BundleError, InputError
 from ganglion.core.images import ImageLike
 from ganglion.core.normalization import Normalization, Scale, read_normalization, write_normalization
-from ganglion.core.paths import write_json
+from ganglion.core.paths import read_json, write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
 from ganglion.model.backbone.backbone import Backbone
 from ganglion.model.backbone.facts import read_facts
@@ -33,6 +32,7 @@ from ganglion.model.policy.network import PolicyNetwork
 from ganglion.model.tensor_file import open_tensors, write_tensors
 
 WEIGHTS, CONFIG, ROBOT, NORM, VL = "model.safetensors", "config.json", "robot.json", "norm.json", "vl.json"
+_TRAINED = "give a folder that 'ganglion train policy' wrote"
 _COPY = "copy the folder again or train the policy again"
 
 
@@ -136,8 +136,8 @@ class VLAPolicy:
         """
         folder = Path(folder)
         network = load_network(folder)
-        robot = robot_from_dict(_read_json(folder / ROBOT), folder / ROBOT)
-        vl = _read_json(folder / VL) if network.config.vl_width else None
+        robot = robot_from_dict(read_json(folder / ROBOT, _TRAINED), folder / ROBOT)
+        vl = read_json(folder / VL, _TRAINED) if network.config.vl_width else None
         norm = _read_norm(folder / NORM)
         _check_robot(network.config, robot, norm, folder)
         seen = _load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
@@ -261,15 +261,3 @@ def _length(scale: Scale | None) -> int:
 def _check_shape(name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
     if values.shape != shape:
         raise InputError(f"has shape {values.shape}", where=name, remedy=f"give {shape}")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("is missing", where=path, remedy="give a folder that 'ganglion train policy' wrote") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"can't be read ({error})", where=path, remedy=_COPY) from None
-    if not isinstance(data, dict):
-        raise InputError(f"holds {type(data).__name__}, not an object", where=path, remedy=_COPY)
-    return data
