@@ -199,9 +199,9 @@ def test_encoder_equals_an_independent_reference_of_conv1d_and_banded_attention(
     model = encoder(shape)
     samples = torch.randn(2, 12 * HOP, CHANNELS)
     with torch.no_grad():
-        kernel = model.convolve.weight.reshape(32, 2 * HOP, 32).permute(0, 2, 1)
+        kernel = torch.cat([model.to_next.weight, model.to_own.weight], 1).reshape(32, 2 * HOP, 32).permute(0, 2, 1)
         projected = F.pad(F.gelu(model.project(samples)).transpose(1, 2), (HOP, 0))
-        x = F.conv1d(projected, kernel, model.convolve.bias, stride=HOP).transpose(1, 2)
+        x = F.conv1d(projected, kernel, model.to_own.bias, stride=HOP).transpose(1, 2)
         distance = torch.arange(12)[:, None] - torch.arange(12)[None, :]
         for layer, block in enumerate(model.blocks):
             query, key, value = (

@@ -23,8 +23,8 @@ _BATCH = {0: "batch"}
 class SensorStreamGraph(nn.Module):
     """Whole hops of normalized samples, and the state before them -> frames, and the state after them.
 
-    samples (B, N * hop, C), present (B, N, G) float32 of 1 and 0, conv_state (B, hop, D), kv_state
-    (B, L, 2, heads, W - 1, D / heads), seen (B,) int64 -> frames (B, N, D), conv_state_out, kv_state_out, seen_out.
+    samples (B, N * hop, C), present (B, N, G) float32 of 1 and 0, conv_state (B, D), kv_state
+    (B, L * 2 * heads, W - 1, D / heads), seen (B,) int64 -> frames (B, N, D), conv_state_out, kv_state_out, seen_out.
     A fresh stream starts from zeros.
     """
 

@@ -23,7 +23,7 @@ from ganglion.model.policy.transformer import Block, CrossAttention
 class Memory(NamedTuple):
     """A context, worked out.
 
-    layers  for each layer of the expert keys and values, (B, 2, heads, P, width / heads), of each of its parts
+    layers  for each layer of the expert keys and values, (B, 2 * heads, P, width / heads), of each of its parts
     scores  of each part what to add to attention scores, (B, 1, 1, P)
     gates   (layers, B, 1, width), the weight of what is taken from the sensor; None where there is no gate
     """

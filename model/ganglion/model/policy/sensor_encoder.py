@@ -22,8 +22,9 @@ from ganglion.model.policy.transformer import MASKED, Block, draw_weights
 class SensorState(NamedTuple):
     """What a stream carries from one call to the next.
 
-    conv  (B, hop_samples, width) float32: projected samples of the last hop
-    kv    (B, layers, 2, heads, W - 1, width / heads) float32: keys and values of the last W - 1 frames of each layer
+    conv  (B, width) float32: what the last hop adds to the next frame
+    kv    (B, layers * 2 * heads, W - 1, width / heads) float32: of the last W - 1 frames, layer by layer, keys and then
+          values of all heads
     seen  (B,) int64: how many of those are filled, 0 to W - 1
     """
 
@@ -40,28 +41,29 @@ class SensorEncoder(nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width
+        width, hop = config.width, config.hop_samples
         self.project = nn.Linear(config.channels, width)
         self.absent = nn.Parameter(0.02 * torch.randn(len(config.channel_groups), width))
         group = [index for index, channels in enumerate(config.channel_groups) for _ in range(channels)]
         self.register_buffer("group_of_channel", torch.tensor(group), persistent=False)
-        # A convolution whose stride is half its kernel, written as the product over two neighboring hops that it is:
-        # one MatMul, which ONNX Runtime quantizes to int8 and runs fast; a strided Conv it doesn't.
-        self.convolve = nn.Linear(2 * config.hop_samples * width, width)
+        # A convolution whose stride is half its kernel, as the two products that it is: what a hop adds to its own
+        # frame, and to the next. ONNX Runtime runs products fast and quantizes them, a strided Conv it doesn't.
+        self.to_own = nn.Linear(hop * width, width)
+        self.to_next = nn.Linear(hop * width, width, bias=False)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.distance_bias = nn.Parameter(torch.zeros(config.layers, config.heads, config.attention_frames))
         self.norm = nn.LayerNorm(width)
         self.apply(draw_weights)
         _balance_groups(self.project, config.channel_groups)
-        _average_at_first(self.convolve, 2 * config.hop_samples)
+        _average_at_first(self.to_own, self.to_next, hop)
 
     def fresh_state(self, batch: int) -> SensorState:
         """The state before the first sample: silence, nothing seen."""
         config, like = self.config, self.project.weight
-        slots = config.attention_frames - 1
+        rows, slots = config.layers * 2 * config.heads, config.attention_frames - 1
         return SensorState(
-            like.new_zeros(batch, config.hop_samples, config.width),
-            like.new_zeros(batch, config.layers, 2, config.heads, slots, config.head_width),
+            like.new_zeros(batch, config.width),
+            like.new_zeros(batch, rows, slots, config.head_width),
             torch.zeros(batch, dtype=torch.int64, device=like.device),
         )
 
@@ -90,45 +92,42 @@ class SensorEncoder(nn.Module):
         Raises:
             ValueError: the samples are not a whole number of hops.
         """
-        hop = self.config.hop_samples
+        hop, slots = self.config.hop_samples, self.config.attention_frames - 1
         if not torch.compiler.is_exporting() and (samples.shape[1] == 0 or samples.shape[1] % hop):
             raise ValueError(f"{samples.shape[1]} samples are not a whole number of hops of {hop}")
-        frames, conv = self._convolve(F.gelu(self._project(samples, present > 0)), state.conv)
-        biases = self._scores(frames.shape[1], state.seen)
-        slots, kv = self.config.attention_frames - 1, []
+        batch, count = samples.shape[0], present.shape[1]
+        # All frames are rows of one matrix: then a Linear and its bias are one node in ONNX, a Gemm.
+        samples = samples.reshape(batch, count, hop, self.config.channels)
+        hops = F.gelu(self._project(samples, present > 0)).reshape(batch * count, -1)
+        given = torch.cat([state.conv[:, None], self.to_next(hops).unflatten(0, (batch, count))], dim=1)
+        frames = self.to_own(hops) + given[:, :-1].flatten(0, 1)
+        scores = self._scores(count, state.seen).chunk(self.config.layers, dim=1)
+        past, kv = state.kv.chunk(self.config.layers, dim=1), []
         for layer, block in enumerate(self.blocks):
-            frames, keys_values = block(frames, biases[layer], state.kv[:, layer])
-            kv.append(keys_values[:, :, :, -slots:])
-        seen = torch.clamp(state.seen + frames.shape[1], max=slots)
-        return self.norm(frames), SensorState(conv, torch.stack(kv, dim=1), seen)
+            frames, keys_values = block(frames, scores[layer], past[layer])
+            kv.append(keys_values)
+        state = SensorState(
+            given[:, -1], torch.cat(kv, dim=1)[:, :, -slots:], torch.clamp(state.seen + count, max=slots)
+        )
+        return self.norm(frames).unflatten(0, (batch, count)), state
 
     def _project(self, samples: Tensor, present: Tensor) -> Tensor:
-        """Each sample (B, T, channels) to (B, T, width), with a group's token where it is absent."""
-        known = torch.where(self._by_sample(present)[:, :, self.group_of_channel], samples, 0.0)
-        tokens = (~present).to(self.absent.dtype) @ self.absent
-        projected: Tensor = self.project(known) + self._by_sample(tokens)
-        return projected
-
-    def _by_sample(self, hops: Tensor) -> Tensor:
-        """What holds for hops (B, N, ...) as what holds for their samples (B, N * hop_samples, ...)."""
-        return hops[:, :, None].expand(-1, -1, self.config.hop_samples, -1).flatten(1, 2)
-
-    def _convolve(self, projected: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected samples (B, N * hop, width) and the hop before them -> (B, N, width), the last hop."""
-        hops = torch.cat([tail, projected], dim=1).reshape(projected.shape[0], -1, tail.shape[1] * tail.shape[2])
-        pairs = torch.cat([hops[:, :-1], hops[:, 1:]], dim=2)
-        return self.convolve(pairs), hops[:, -1].reshape(tail.shape)
+        """Samples (B, N, hop, channels) to (B, N, hop, width), with a group's token where it is absent."""
+        known = torch.where(present.index_select(2, self.group_of_channel)[:, :, None], samples, 0.0)
+        tokens = F.linear((~present).to(self.absent.dtype), self.absent.T, self.project.bias)
+        return F.linear(known, self.project.weight) + tokens[:, :, None]
 
     def _scores(self, count: int, seen: Tensor) -> Tensor:
-        """What is added to attention scores: (layers, B, heads, count, W - 1 + count), MASKED where not to look."""
+        """What is added to attention scores, MASKED where not to look: (B, layers * heads, count, W - 1 + count)."""
         reach = self.config.attention_frames
-        key = torch.arange(reach - 1 + count, device=seen.device)
-        distance = (key[reach - 1 :, None] - key[None, :]).clamp(min=-1, max=reach)
-        inside = (distance >= 0) & (distance < reach)
-        filled = key[None, :] >= reach - 1 - seen[:, None]
-        allowed = inside[None, None] & filled[:, None, None]
-        bias = self.distance_bias[:, :, distance.clamp(0, reach - 1)]
-        return torch.where(allowed[None], bias[:, None], torch.full_like(bias[:, None], MASKED))
+        first, last = reach - 1, reach - 1 + count
+        key = torch.arange(last, device=seen.device)
+        distance = torch.arange(first, last, device=seen.device)[:, None] - key
+        # Later keys and those too long ago find MASKED at the ends of the biases.
+        biases = F.pad(self.distance_bias.flatten(0, 1), (1, 1), value=MASKED).T
+        by_distance = F.embedding(distance.clamp(-1, reach) + 1, biases).permute(2, 0, 1)
+        empty = key < first - seen[:, None]
+        return by_distance + torch.where(empty, MASKED, 0.0)[:, None, None]
 
 
 @torch.no_grad()
@@ -141,6 +140,8 @@ def _balance_groups(layer: nn.Linear, groups: tuple[int, ...]) -> None:
 
 
 @torch.no_grad()
-def _average_at_first(layer: nn.Linear, samples: int) -> None:
+def _average_at_first(own: nn.Linear, following: nn.Linear, samples: int) -> None:
     """Let the convolution start as a projected average over its samples, which keeps what they have in common."""
-    layer.weight.copy_(layer.weight[:, : layer.out_features].repeat(1, samples) * (2 / samples**0.5))
+    average = own.weight[:, : own.out_features].repeat(1, samples) / samples**0.5
+    own.weight.copy_(average)
+    following.weight.copy_(average)

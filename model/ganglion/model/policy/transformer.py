@@ -17,7 +17,8 @@ def draw_weights(module: nn.Module) -> None:
     """
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def attend(query: Tensor, keys_values: Tensor, scores: Tensor | None) -> Tensor:
@@ -25,7 +26,7 @@ def attend(query: Tensor, keys_values: Tensor, scores: Tensor | None) -> Tensor:
 
     Args:
         query: (B, heads, N, width / heads).
-        keys_values: (B, 2, heads, M, width / heads).
+        keys_values: (B, 2 * heads, M, width / heads), keys of all heads, then values.
         scores: added to attention scores, broadcastable to (B, heads, N, M); None attends to everything.
 
     Returns:
@@ -33,9 +34,10 @@ def attend(query: Tensor, keys_values: Tensor, scores: Tensor | None) -> Tensor:
     """
     # Written out: scaled_dot_product_attention returns another memory layout than its ONNX decomposition, which
     # torch.onnx.export then can't reshape.
-    match = (query * query.shape[-1] ** -0.5) @ keys_values[:, 0].transpose(2, 3)
+    keys, values = keys_values.chunk(2, dim=1)
+    match = (query * query.shape[-1] ** -0.5) @ keys.transpose(2, 3)
     weights = torch.softmax(match if scores is None else match + scores, dim=-1)
-    return (weights @ keys_values[:, 1]).transpose(1, 2).flatten(2)
+    return (weights @ values).transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
@@ -55,23 +57,24 @@ class Block(nn.Module):
         """Mix tokens.
 
         Args:
-            tokens: (B, N, width).
+            tokens: (B, N, width), or with a past also (B * N, width).
             scores: added to attention scores, broadcastable to (B, heads, N, P + N); None attends to everything.
-            past: keys and values of P earlier tokens, (B, 2, heads, P, width / heads); None for P = 0.
+            past: keys and values of P earlier tokens, (B, 2 * heads, P, width / heads); None for P = 0.
 
         Returns:
-            tokens (B, N, width), and the keys and values used, (B, 2, heads, P + N, width / heads).
+            tokens in the shape they came in, and the keys and values used, (B, 2 * heads, P + N, width / heads).
         """
         tokens, keys_values = self.look(tokens, scores, past)
         return self.feed(tokens), keys_values
 
     def look(self, tokens: Tensor, scores: Tensor | None, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """The attention half of `forward`."""
-        qkv = self.qkv(self.attention_norm(tokens)).unflatten(2, (3, self.heads, -1))
-        query, keys_values = qkv[:, :, 0].transpose(1, 2), qkv[:, :, 1:].permute(0, 2, 3, 1, 4)
+        batch = tokens.shape[0] if past is None else past.shape[0]
+        qkv = self.qkv(self.attention_norm(tokens)).reshape(batch, -1, 3 * self.heads, tokens.shape[-1] // self.heads)
+        query, keys_values = qkv.transpose(1, 2).split([self.heads, 2 * self.heads], dim=1)
         if past is not None:
-            keys_values = torch.cat([past, keys_values], dim=3)
-        return tokens + self.mix(attend(query, keys_values, scores)), keys_values
+            keys_values = torch.cat([past, keys_values], dim=2)
+        return tokens + self.mix(attend(query, keys_values, scores).reshape(tokens.shape)), keys_values
 
     def feed(self, tokens: Tensor) -> Tensor:
         """The feed-forward half of `forward`."""
@@ -92,9 +95,9 @@ class CrossAttention(nn.Module):
         self.mix = nn.Linear(width, width)
 
     def remember(self, memory: Tensor) -> Tensor:
-        """Memory (B, M, width) -> its keys and values (B, 2, heads, M, width / heads)."""
-        both: Tensor = self.keys_values(self.memory_norm(memory)).unflatten(2, (2, self.heads, -1))
-        return both.permute(0, 2, 3, 1, 4)
+        """Memory (B, M, width) -> its keys and values (B, 2 * heads, M, width / heads)."""
+        both: Tensor = self.keys_values(self.memory_norm(memory)).unflatten(2, (2 * self.heads, -1))
+        return both.transpose(1, 2)
 
     def forward(self, tokens: Tensor, remembered: Tensor, scores: Tensor | None) -> Tensor:
         """Tokens (B, N, width) -> what each takes, (B, N, width), to be added by the caller."""
