@@ -2,9 +2,19 @@
 
     OMP_NUM_THREADS=1 python benchmarks/encoder.py
 
-Sizes of 3 M and 33 M parameters at 1026 channels, float32 and dynamic int8, one thread. Full window and hop take turns
-in one run, so a busy machine slows both; figures are medians of the time per call, ratios are medians of the ratio of
-neighboring calls. Writes runs/benchmarks/encoder.json (--out).
+Every size, float32 and dynamic int8, one thread, random weights. Hops run in the graph that export writes; the window
+in one of its own, with fixed shapes and no state, which is the faster of the two for it. Both encode every frame. They
+take turns in one run, so a busy machine slows both: times are medians, ratios medians of the rounds' ratios. Writes
+runs/benchmarks/encoder.json (--out).
+
+A hop multiplies every weight by one row, so it can't be faster than the weights are read. The floor is the time to read
+as many bytes, also taking turns: weights that fit into the last-level cache stay there from hop to hop here. In use,
+other work may displace them in between; the floor is then that of memory, "floor_memory_ms".
+
+Weights are read faster from huge pages: GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command asks for them (Linux,
+glibc 2.35). The report says what was set.
+
+int8 is here for its speed only: its scales depend on all that a call encodes, so a stream is not exactly its window.
 """
 
 from __future__ import annotations
@@ -16,71 +26,115 @@ import os
 import platform
 import tempfile
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from ganglion.core.paths import write_json
 from ganglion.core.specs import default_robot
-from ganglion.model.policy.config import PolicyConfig, policy_config
-from ganglion.model.policy.sensor_encoder import SensorEncoder, SensorState
+from ganglion.export.onnx_file import write_onnx
+from ganglion.export.policy_graph import write_sensor_stream
+from ganglion.model.policy.config import Size, policy_config
+from ganglion.model.policy.sensor_encoder import SensorEncoder
+from ganglion.serving.vlm.session import open_session
 
-SIZES = ("small", "base")
+HOPS = {"13": 1, "65": 5, "130": 10}  # frames that come of so many samples at once
 STATE = ("conv_state", "kv_state", "seen")
+REPEATS = 5  # calls in a round of all but the window
+LAST_LEVEL_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
+MEMORY_BYTES = 1 << 28  # of the buffer that no cache holds
 
 
-class Stream(nn.Module):
-    """The encoder's step with plain tensors in and out, as ONNX wants it."""
+@dataclass(frozen=True)
+class Case:
+    """One size in one precision: what is known of it, and what takes turns, by name: "window", "read", keys of HOPS."""
+
+    facts: Mapping[str, Any]
+    calls: Mapping[str, Callable[[], object]]
+
+
+class WindowGraph(nn.Module):
+    """An encoder from a fresh state."""
 
     def __init__(self, encoder: SensorEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, samples: Tensor, conv: Tensor, kv: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-        """Samples and state in, frames and state out."""
-        frames, state = self.encoder.stream(samples, SensorState(conv, kv, seen))
-        return frames, *state
+    def forward(self, samples: Tensor, present: Tensor) -> Tensor:
+        """See SensorEncoder.forward."""
+        frames: Tensor = self.encoder(samples, present)
+        return frames
 
 
-def export_encoder(config: PolicyConfig, path: Path) -> int:
-    """Write an encoder with random weights as ONNX; returns its parameter count."""
+def signal(encoder: SensorEncoder, hops: int) -> tuple[Tensor, Tensor]:
+    """Samples (1, hops * hop_samples, channels) and present (1, hops, groups)."""
+    config = encoder.config
+    return torch.randn(1, hops * config.hop_samples, config.channels), torch.ones(1, hops, len(config.channel_groups))
+
+
+def cases_of(size: Size, folder: Path) -> list[Case]:
+    """A size in float32 and int8, its graphs written to `folder`."""
     torch.manual_seed(0)
-    encoder = SensorEncoder(config).eval()
-    hops = torch.export.Dim("hops")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Stream(encoder).eval(),
-            (torch.randn(1, 3 * config.hop_samples, config.channels), *encoder.fresh_state(1)),
-            input_names=["samples", *STATE],
-            output_names=["frames", *(f"{name}_out" for name in STATE)],
-            dynamic_shapes=({1: config.hop_samples * hops}, None, None, None),
-            dynamo=True,
-            verbose=False,
-        )
-    program.save(path)
-    return sum(p.numel() for p in encoder.parameters())
+    encoder = SensorEncoder(policy_config(default_robot(), size)).eval()
+    stream, window = folder / f"{size}.onnx", folder / f"{size}.window.onnx"
+    write_sensor_stream(encoder, stream)
+    example = signal(encoder, encoder.config.window_frames)
+    names = ("samples", "present")
+    write_onnx(WindowGraph(encoder), example, window, inputs=names, outputs=("frames",), dynamic=({}, {}))
+    facts = {"size": size, "parameters": sum(p.numel() for p in encoder.parameters()), "flops": flops(encoder)}
+    return [
+        case({**facts, "precision": "fp32"}, encoder, stream, window),
+        case({**facts, "precision": "int8"}, encoder, quantized(stream), quantized(window)),
+    ]
 
 
-def calls(path: Path, config: PolicyConfig) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The two things to compare: encode a whole window from scratch, and one more hop with the state it left."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    fresh = SensorEncoder(config).fresh_state(1)
-    rng = np.random.default_rng(0)
-    window = rng.normal(size=(1, config.window_frames * config.hop_samples, config.channels)).astype(np.float32)
-    full = {"samples": window, **{name: value.numpy() for name, value in zip(STATE, fresh, strict=True)}}
-    left = session.run(None, full)[1:]
-    hop = {"samples": window[:, : config.hop_samples], **dict(zip(STATE, left, strict=True))}
-    return (lambda: session.run(None, full)), (lambda: session.run(None, hop))
+def case(facts: Mapping[str, Any], encoder: SensorEncoder, stream: Path, window: Path) -> Case:
+    """The calls of two files; hops go on from the state that a window leaves."""
+    hop, whole = open_session(stream), open_session(window)
+    samples, present = (part.numpy() for part in signal(encoder, encoder.config.window_frames))
+    feeds = {"samples": samples, "present": present}
+    fresh = {name: part.numpy() for name, part in zip(STATE, encoder.fresh_state(1), strict=True)}
+    state = dict(zip(STATE, hop.run(None, {**feeds, **fresh})[1:], strict=True))
+    calls: dict[str, Callable[[], object]] = {"window": partial(whole.run, None, feeds)}
+    for name, count in HOPS.items():
+        piece = {"samples": samples[:, : int(name)], "present": present[:, :count]}
+        calls[name] = partial(hop.run, None, {**piece, **state})
+    size = sum(onnx.numpy_helper.to_array(weight).nbytes for weight in onnx.load(stream).graph.initializer)
+    return Case({**facts, "weight_bytes": size}, {**calls, "read": reading(size)})
+
+
+def flops(encoder: SensorEncoder) -> dict[str, int]:
+    """Of the matrix products, a multiplication and an addition being two; counted by torch while they run."""
+    counts = {}
+    for name, hops in {"window": encoder.config.window_frames, **HOPS}.items():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            encoder.stream(*signal(encoder, hops), encoder.fresh_state(1))
+        counts[name] = counter.get_total_flops()
+    return counts
+
+
+def quantized(path: Path) -> Path:
+    """The graph with weights and their products in int8."""
+    written, model = path.with_suffix(".int8.onnx"), onnx.load(path)
+    del model.graph.value_info[:]  # the quantizer turns the weights of a Gemm around, but not their noted shapes
+    quantize_dynamic(model, written, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+    return written
+
+
+def reading(size_bytes: int) -> Callable[[], object]:
+    """Reads a buffer of that size; of what torch and numpy have, this sum is the fastest at it."""
+    return torch.ones(size_bytes // 4).sum
 
 
 def timed_ms(call: Callable[[], object]) -> float:
@@ -90,69 +144,90 @@ def timed_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def hardware() -> dict[str, object]:
-    """What it ran on."""
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    cpu = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "")
-    flags = next((line.split() for line in info.splitlines() if line.startswith("flags")), [])
+def measure(cases: list[Case], rounds: int) -> dict[str, Any]:
+    """A row per case, and the bandwidth of memory."""
+    times: list[dict[str, list[list[float]]]] = [{name: [] for name in case.calls} for case in cases]
+    from_memory, memory_ms = reading(MEMORY_BYTES), []
+    for round_ in tqdm(range(rounds + 3), desc="rounds", disable=None):
+        for each, kept in zip(cases, times, strict=True):
+            for name, call in each.calls.items():
+                taken = [timed_ms(call) for _ in range(1 if name == "window" else REPEATS)]
+                if round_ >= 3:  # the first calls allocate
+                    kept[name].append(taken)
+        memory_ms.append(timed_ms(from_memory))
+    gb_per_s = MEMORY_BYTES / 1e6 / float(np.median(memory_ms))
     return {
-        "cpu": cpu or platform.processor() or platform.machine(),
-        "instructions": [
-            flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in flags
-        ],
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "onnxruntime": onnxruntime.__version__,
+        "memory_gb_per_s": gb_per_s,
+        "rows": [{**each.facts, **figures(kept, each, gb_per_s)} for each, kept in zip(cases, times, strict=True)],
     }
 
 
-def measure(rounds: int, folder: Path) -> list[dict[str, object]]:
-    """One row per size and precision."""
-    cases = []
-    for size in SIZES:
-        config = policy_config(default_robot(), size)
-        float32, int8 = folder / f"{size}.onnx", folder / f"{size}.int8.onnx"
-        parameters = export_encoder(config, float32)
-        quantize_dynamic(float32, int8, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
-        cases += [(size, parameters, name, *calls(path, config)) for name, path in (("fp32", float32), ("int8", int8))]
-    times: list[list[tuple[float, float]]] = [[] for _ in cases]
-    for round_ in tqdm(range(rounds + 3), disable=None):
-        for (_, _, _, full, hop), row in zip(cases, times, strict=True):
-            pair = timed_ms(full), float(np.median([timed_ms(hop) for _ in range(5)]))
-            if round_ >= 3:  # the first calls allocate
-                row.append(pair)
-    return [
-        {
-            "size": size,
-            "parameters": parameters,
-            "precision": precision,
-            "full_window_ms": float(np.median([full for full, _ in row])),
-            "hop_ms": float(np.median([hop for _, hop in row])),
-            "ratio": float(np.median([full / hop for full, hop in row])),
-        }
-        for (size, parameters, precision, *_), row in zip(cases, times, strict=True)
-    ]
+def figures(times: Mapping[str, list[list[float]]], of: Case, memory_gb_per_s: float) -> dict[str, Any]:
+    """What the times of a case say, given by call and round."""
+    by_round = {name: np.median(taken, axis=1) for name, taken in times.items()}
+    percentiles = {
+        name: dict(zip(("p50", "p90", "p99"), np.percentile(times[name], (50, 90, 99)).tolist(), strict=True))
+        for name in ("window", *HOPS)
+    }
+    return {
+        "ms": percentiles,
+        "window_over_hop": {name: float(np.median(by_round["window"] / by_round[name])) for name in HOPS},
+        "floor_ms": float(np.median(by_round["read"])),
+        "hop_over_floor": float(np.median(by_round["13"] / by_round["read"])),
+        "floor_memory_ms": of.facts["weight_bytes"] / 1e6 / memory_gb_per_s,
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """What it runs on."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    lines = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    lines = {name.strip(): value.strip() for name, value in lines.items()}
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    return {
+        "cpu": lines.get("model name") or platform.processor() or platform.machine(),
+        "instructions": [name for name in wanted if name in lines.get("flags", "").split()],
+        "cores": os.cpu_count(),
+        "last_level_cache": LAST_LEVEL_CACHE.read_text().strip() if LAST_LEVEL_CACHE.exists() else None,
+        "onnxruntime": onnxruntime.__version__,
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people: a line of facts, then one for each kind of call."""
+    lines = [f"{'':<14}{'GFLOP':>8}{'p50 ms':>10}{'p90':>9}{'p99':>9}   window over hop"]
+    for row in rows:
+        lines.append(
+            f"{row['size']} {row['precision']}: {row['parameters']:,} parameters, {row['weight_bytes'] / 1e6:.1f} MB,"
+            f" read in {row['floor_ms']:.3f} ms (from memory {row['floor_memory_ms']:.3f}); a hop takes"
+            f" {row['hop_over_floor']:.1f} times that"
+        )
+        for name, ms in row["ms"].items():
+            line = f"  {name:<12}{row['flops'][name] / 1e9:>8.3f}{ms['p50']:>10.3f}{ms['p90']:>9.3f}{ms['p99']:>9.3f}"
+            lines.append(line + (f"{row['window_over_hop'][name]:>9.1f}" if name in HOPS else ""))
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/encoder.json"))
     parser.add_argument("--rounds", type=int, default=60)
-    args = parser.parse_args()
+    options = parser.parse_args()
     logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(args.rounds, Path(folder))
-    report = {"hardware": hardware(), "threads": 1, "rounds": args.rounds, "rows": rows}
-    write_json(args.out, report)
+        cases = [
+            case for size in tqdm(get_args(Size), desc="export", disable=None) for case in cases_of(size, Path(folder))
+        ]
+    before = os.getloadavg()
+    report = {"threads": 1, "rounds": options.rounds, **measure(cases, options.rounds)}
+    report |= {"hardware": hardware(), "load_before": before, "load_after": os.getloadavg()}
+    write_json(options.out, report)
     print(json.dumps(report["hardware"]))
-    print(f"{'size':<6} {'parameters':>11} {'':<5} {'full 650 ms':>12} {'hop 13 ms':>10} {'ratio':>6}")
-    for row in rows:
-        print(
-            "{size:<6} {parameters:>11,} {precision:<5} {full_window_ms:>12.2f} {hop_ms:>10.2f} {ratio:>6.1f}".format(
-                **row
-            )
-        )
-    print(f"written to {args.out}")
+    print(f"memory {report['memory_gb_per_s']:.1f} GB/s, load {before[0]:.1f}")
+    print(table(report["rows"]))
+    print(f"written to {options.out}")
 
 
 if __name__ == "__main__":
