@@ -8,8 +8,9 @@ take turns in one run, so a busy machine slows both: times are medians, ratios m
 runs/benchmarks/encoder.json (--out).
 
 A hop multiplies every weight by one row, so it can't be faster than the weights are read. The floor is the time to read
-as many bytes, also taking turns: weights that fit into the last-level cache stay there from hop to hop here. In use,
-other work may displace them in between; the floor is then that of memory, "floor_memory_ms".
+as many bytes, also taking turns. Each kind of call is first made a few times, so weights that fit into the last-level
+cache are there. In use, other work may displace them between two hops: "first_ms" is the first call after that of all
+other sizes, and its floor that of memory, "floor_memory_ms".
 
 Weights are read faster from huge pages: GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command asks for them (Linux,
 glibc 2.35). The report says what was set.
@@ -51,7 +52,7 @@ from ganglion.serving.vlm.session import open_session
 
 HOPS = {"13": 1, "65": 5, "130": 10}  # frames that come of so many samples at once
 STATE = ("conv_state", "kv_state", "seen")
-REPEATS = 5  # calls in a round of all but the window
+WARM, REPEATS = 3, 5  # calls of a kind in a round: before measuring, and measured
 LAST_LEVEL_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
 MEMORY_BYTES = 1 << 28  # of the buffer that no cache holds
 
@@ -148,11 +149,11 @@ def measure(cases: list[Case], rounds: int) -> dict[str, Any]:
     """A row per case, and the bandwidth of memory."""
     times: list[dict[str, list[list[float]]]] = [{name: [] for name in case.calls} for case in cases]
     from_memory, memory_ms = reading(MEMORY_BYTES), []
-    for round_ in tqdm(range(rounds + 3), desc="rounds", disable=None):
+    for round_ in tqdm(range(rounds + 1), desc="rounds", disable=None):
         for each, kept in zip(cases, times, strict=True):
             for name, call in each.calls.items():
-                taken = [timed_ms(call) for _ in range(1 if name == "window" else REPEATS)]
-                if round_ >= 3:  # the first calls allocate
+                taken = [timed_ms(call) for _ in range(WARM + REPEATS)]
+                if round_:  # in the first, sessions allocate
                     kept[name].append(taken)
         memory_ms.append(timed_ms(from_memory))
     gb_per_s = MEMORY_BYTES / 1e6 / float(np.median(memory_ms))
@@ -164,13 +165,15 @@ def measure(cases: list[Case], rounds: int) -> dict[str, Any]:
 
 def figures(times: Mapping[str, list[list[float]]], of: Case, memory_gb_per_s: float) -> dict[str, Any]:
     """What the times of a case say, given by call and round."""
-    by_round = {name: np.median(taken, axis=1) for name, taken in times.items()}
+    warm = {name: np.array(taken)[:, WARM:] for name, taken in times.items()}
+    by_round = {name: np.median(taken, axis=1) for name, taken in warm.items()}
     percentiles = {
-        name: dict(zip(("p50", "p90", "p99"), np.percentile(times[name], (50, 90, 99)).tolist(), strict=True))
+        name: dict(zip(("p50", "p90", "p99"), np.percentile(warm[name], (50, 90, 99)).tolist(), strict=True))
         for name in ("window", *HOPS)
     }
     return {
         "ms": percentiles,
+        "first_ms": {name: float(np.median(np.array(times[name])[:, 0])) for name in ("window", "13")},
         "window_over_hop": {name: float(np.median(by_round["window"] / by_round[name])) for name in HOPS},
         "floor_ms": float(np.median(by_round["read"])),
         "hop_over_floor": float(np.median(by_round["13"] / by_round["read"])),
@@ -196,7 +199,7 @@ def hardware() -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows for people: a line of facts, then one for each kind of call."""
-    lines = [f"{'':<14}{'GFLOP':>8}{'p50 ms':>10}{'p90':>9}{'p99':>9}   window over hop"]
+    lines = [f"{'':<14}{'GFLOP':>8}{'p50 ms':>10}{'p90':>9}{'p99':>9}{'first':>9}   window over hop"]
     for row in rows:
         lines.append(
             f"{row['size']} {row['precision']}: {row['parameters']:,} parameters, {row['weight_bytes'] / 1e6:.1f} MB,"
@@ -205,6 +208,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         )
         for name, ms in row["ms"].items():
             line = f"  {name:<12}{row['flops'][name] / 1e9:>8.3f}{ms['p50']:>10.3f}{ms['p90']:>9.3f}{ms['p99']:>9.3f}"
+            line += f"{row['first_ms'][name]:>9.3f}" if name in row["first_ms"] else " " * 9
             lines.append(line + (f"{row['window_over_hop'][name]:>9.1f}" if name in HOPS else ""))
     return "\n".join(lines)
 
@@ -212,7 +216,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/encoder.json"))
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
