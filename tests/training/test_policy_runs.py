@@ -20,7 +20,9 @@ from ganglion.core.cli import main
 from ganglion.core.errors import InputError
 from ganglion.model.policy.context import Context
 from ganglion.model.policy.policy import VLAPolicy
+from ganglion.training.policy.batch import predict
 from ganglion.training.policy.config import OptimOptions, VlOptions
+from ganglion.training.policy.recorded import RecordedSource
 from ganglion.training.policy.run import train_policy
 
 pytestmark = pytest.mark.slow
@@ -91,7 +93,8 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(blind: Path, whole: 
     assert process.wait() == -signal.SIGKILL and not (out / "run.json").exists()
     assert main(command(blind, out)) == 0
     assert all(torch.equal(value, weights(out)[name]) for name, value in weights(whole).items())
-    assert [e.get("loss") for e in history(out)] == [e.get("loss") for e in history(whole)]
+    for kind in ("loss", "epoch_loss"):
+        assert [e.get(kind) for e in history(out)] == [e.get(kind) for e in history(whole)]
     assert (out / "metrics.json").read_text() == (whole / "metrics.json").read_text()
 
 
@@ -249,6 +252,32 @@ def test_epochs_count_the_data(blind: Path, tmp_path: Path) -> None:
     train_policy(config)
     moments = json.loads((tmp_path / "out/run.json").read_text())["epoch_length"]
     assert len([e for e in history(tmp_path / "out") if "loss" in e]) == round(0.5 * -(-moments // 8))
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_steps(blind: Path, tmp_path: Path) -> None:
+    train_policy(options(blind, tmp_path / "out", steps=None, epochs=2.5, batch_size=16, logging_steps=1))
+    entries = history(tmp_path / "out")
+    steps = -(-json.loads((tmp_path / "out/run.json").read_text())["epoch_length"] // 16)
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    logged = [(e["epoch"], e["step"], e["epoch_loss"]) for e in entries if "epoch_loss" in e]
+    assert steps > 1 and [entry[:2] for entry in logged] == [(1, steps), (2, 2 * steps)]
+    for epoch, end, loss in logged:
+        assert loss == pytest.approx(np.mean(losses[(epoch - 1) * steps : end]))
+
+
+def test_the_best_weights_are_scored_beside_the_last(blind: Path, tmp_path: Path) -> None:
+    steady = OptimOptions(lr=3e-3, lr_sensor=3e-3, lr_end=3e-3)  # learns noise by heart
+    config = options(blind, tmp_path / "out", steps=40, validation_steps=4, optim=steady)
+    metrics = train_policy(config)
+    best, source = VLAPolicy.from_pretrained(tmp_path / "out/best"), RecordedSource(config)
+    with torch.no_grad():
+        batches = [(predict(best.network, b), b.actions, b.real) for b in source.held_back()]
+    rows = [row for batch in batches for row in zip(*batch, strict=True)]
+    assert metrics["best"]["step"] < 40 and metrics["best"]["n"] == metrics["n"]
+    assert metrics["best"]["mae"] != metrics["mae"]
+    rows = [row for batch in batches for row in zip(*batch, strict=True)]
+    off = np.mean([float((said - wanted).abs()[real].mean()) for said, wanted, real in rows])
+    assert metrics["best"]["mae"] == pytest.approx(off)
 
 
 def test_recordings_are_what_the_tests_take_them_for() -> None:

@@ -25,7 +25,7 @@ def test_a_peak_below_the_floor_stays_where_it_is() -> None:
 
 
 def test_by_epoch_rates_change_only_between_epochs() -> None:
-    curve = Schedule(steps=100, warmup=0.2, hold=0.1, unit=10).curve(PEAK)
+    curve = Schedule(steps=100, warmup=0.2, hold=0.1, epoch_steps=10, by_epoch=True).curve(PEAK)
     assert all(len(set(curve[start : start + 10])) == 1 for start in range(0, 100, 10))
     assert len(set(curve)) > 5
 

@@ -22,6 +22,7 @@ class Progress:
     best       lowest validation loss so far, and the step after which it was found
     history    entries of history.json
     since      losses, gradient norms, sensor shares and gates of the steps since the last entry
+    epoch_sum  sum of the losses of the steps of this epoch
     """
 
     step: int = 0
@@ -30,6 +31,7 @@ class Progress:
     best_step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     since: list[dict[str, float]] = field(default_factory=list)
+    epoch_sum: float = 0.0
 
 
 def save_checkpoint(

@@ -18,6 +18,8 @@ def plot_curves(history: list[dict[str, Any]], path: Path) -> None:
     trained = [entry for entry in history if "loss" in entry]
     validated = [entry for entry in history if "validation_loss" in entry]
     loss.plot([e["step"] for e in trained], [e["loss"] for e in trained], label="training")
+    if epochs := [entry for entry in history if "epoch_loss" in entry]:
+        loss.plot([e["step"] for e in epochs], [e["epoch_loss"] for e in epochs], "s", label="epoch")
     if validated:
         steps = [entry["step"] for entry in validated]
         loss.plot(steps, [entry["validation_loss"] for entry in validated], "o-", label="validation")

@@ -18,7 +18,7 @@ from ganglion.model.policy.network import PolicyNetwork
 from ganglion.model.policy.policy import VLAPolicy, load_network
 from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig, VlOptions
-from ganglion.training.policy.optimization import Groups, trainable
+from ganglion.training.policy.optimization import EXPERT, SENSOR, Groups, trainable
 from ganglion.training.policy.source import Source
 
 
@@ -45,6 +45,14 @@ class Learner:
     def parameters(self) -> dict[str, nn.Parameter]:
         """All that learns, by a name that is the same in every run."""
         return {f"{name}.{i}": p for name, group in self.groups.items() for i, p in enumerate(group)}
+
+    def parameter_counts(self) -> dict[str, int]:
+        """How many parameters each group has, and how many are "frozen": those of a backbone that learn nothing."""
+        counts = {name: sum(p.numel() for p in group) for name, group in self.groups.items()}
+        backbone = self.policy.backbone
+        held = sum(p.numel() for p in backbone.parameters()) if backbone is not None else 0
+        learned = sum(count for name, count in counts.items() if name not in (EXPERT, SENSOR))
+        return {**counts, "frozen": held - learned}
 
     def see(self, batch: Batch) -> Batch:
         """The batch with the VL features of its pictures; gradients flow to a backbone that learns."""

@@ -49,10 +49,13 @@ def train(learner: Learner, config: PolicyTrainConfig, schedule: Schedule, keep_
         entry["gradient_norm"] = take_step(optimizer, entry["loss"], config.optim.max_grad_norm)
         progress.since.append(entry)
         progress.step = step + 1
+        progress.epoch_sum += entry["loss"]
         last = progress.step == schedule.steps
         if progress.step % config.logging_steps == 0 or last:
             _log(progress, rates, learner.device)
             bar.set_postfix(loss=f"{progress.history[-1]['loss']:.3f}")
+        if schedule.epoch_steps and progress.step % schedule.epoch_steps == 0:
+            _log_epoch(progress, schedule.epoch_steps)
         if last or (config.validation_steps and progress.step % config.validation_steps == 0):
             _validate(learner, config, progress, keep_best)
         if is_main() and (progress.step % config.save_steps == 0 or last):
@@ -153,6 +156,13 @@ def _log(progress: Progress, rates: dict[str, float], device: torch.device) -> N
     memory = {"memory_mb": memory_mb(device)}
     progress.history.append({"step": progress.step, **means, "learning_rates": rates, **memory})
     progress.since.clear()
+
+
+def _log_epoch(progress: Progress, steps: int) -> None:
+    """What is learned in an epoch is learned while it lasts: its loss is the mean over its steps, each as it was."""
+    entry = {"step": progress.step, "epoch": progress.step // steps, "epoch_loss": progress.epoch_sum / steps}
+    progress.history.append(entry)
+    progress.epoch_sum = 0.0
 
 
 def memory_mb(device: torch.device) -> float:

@@ -18,16 +18,13 @@ if TYPE_CHECKING:
 
 def run(config: PolicyTrainConfig) -> None:
     """Train as the config says, and print where the policy is and how far off it is."""
+    from ganglion.training.policy.scoring import error_table
+
     metrics = train_policy(config)
     if not is_main() or not metrics["n"]:
         return
-    kinds = [kind for kind in ("mae", "mean_mae", "last_mae") if kind in metrics]
-    names = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
     print(f"policy in {config.out}; mean absolute error on {metrics['n']} moments it never saw:")
-    print(f"  {'':<12}" + "".join(f"{names[kind]:>12}" for kind in kinds))
-    print(f"  {'all':<12}" + "".join(f"{metrics[kind]:12.3f}" for kind in kinds) + "  standard deviations")
-    for name, found in metrics["dimensions"].items():
-        print(f"  {name:<12}" + "".join(f"{found[kind]:12.4f}" for kind in kinds) + f"  {found['unit']}")
+    print("\n".join(error_table(metrics)))
 
 
 def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     from ganglion.model.vlm import preferred_device
     from ganglion.training.policy.learner import make_learner
     from ganglion.training.policy.loop import train
-    from ganglion.training.policy.run_folder import LEAVES, METRICS_FILE, finish, keep_best
+    from ganglion.training.policy.run_folder import LEAVES, METRICS_FILE, best_so_far, finish, keep_best
     from ganglion.training.policy.scoring import score
     from ganglion.training.policy.sources import identity, open_source
 
@@ -61,8 +58,14 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
         return found
     source, backbone, instruction = open_source(config, device)
     learner = make_learner(config, source, backbone, instruction, device)
+    if is_main():
+        counts = ", ".join(f"{name} {count:,}" for name, count in learner.parameter_counts().items() if count)
+        print(f"{config.out}: parameters: {counts}")
     progress = train(learner, config, make_schedule(config, source), lambda: keep_best(config.out, learner))
     metrics = score(learner, config)
+    if 0 < progress.best_step < progress.step:
+        best = score(best_so_far(config.out, learner), config)
+        metrics["best"] = {"step": progress.best_step, **best}
     if is_main():
         finish(config, learner, progress, metrics)
     wait_for_all()
@@ -81,13 +84,14 @@ def make_schedule(config: PolicyTrainConfig, source: Source) -> Schedule:
     per_step = config.batch_size * config.accumulation * process_count()
     if config.steps is None and length is None:
         raise InputError("this data has no epochs", remedy="add --steps")
-    epoch = math.ceil(length / per_step) if length else 1
+    epoch = math.ceil(length / per_step) if length else None
     optim = config.optim
     return Schedule(
-        steps=config.steps or max(1, round(config.epochs * epoch)),
+        steps=config.steps or max(1, round(config.epochs * (epoch or 1))),
         warmup=optim.warmup,
         hold=optim.hold,
         floor=optim.lr_end,
-        unit=epoch if optim.unit == "epoch" else 1,
+        epoch_steps=epoch,
+        by_epoch=optim.unit == "epoch",
         rewarm_steps=optim.rewarm_steps,
     )

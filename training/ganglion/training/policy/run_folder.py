@@ -11,18 +11,20 @@ checkpoint.pt                             while it is unfinished
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.paths import write_json, written_aside
-from ganglion.model.policy.policy import NORM, ROBOT, VL, WEIGHTS
+from ganglion.model.policy.policy import NORM, ROBOT, VL, WEIGHTS, VLAPolicy
 from ganglion.training.claim import RUN_FILE
 from ganglion.training.policy.checkpoint import Progress
 from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.curves import plot_curves
 from ganglion.training.policy.learner import Learner
 from ganglion.training.policy.loop import CHECKPOINT, HISTORY_FILE
+from ganglion.training.policy.scoring import error_columns
 
 METRICS_FILE, BEST, CURVES, _CARD = "metrics.json", "best", "curves.png", "README.md"
 LEAVES = (
@@ -47,6 +49,14 @@ def keep_best(out: Path, learner: Learner) -> None:
         learner.policy.save_pretrained(aside)
 
 
+def best_so_far(out: Path, learner: Learner) -> Learner:
+    """The learner with the weights that `keep_best` kept; a backbone that doesn't learn is shared."""
+    backbone = learner.policy.backbone
+    tuned = backbone is not None and backbone.tuned.mode != "none"
+    policy = VLAPolicy.from_pretrained(out / BEST, device=learner.device, backbone=tuned)
+    return replace(learner, policy=policy if tuned else replace(policy, backbone=backbone))
+
+
 def finish(config: PolicyTrainConfig, learner: Learner, progress: Progress, metrics: dict[str, Any]) -> None:
     """Write everything a finished run leaves; run.json comes last and says that it is finished."""
     out, source = config.out, learner.source
@@ -63,7 +73,7 @@ def finish(config: PolicyTrainConfig, learner: Learner, progress: Progress, metr
         "seed": config.seed,
         "steps": progress.step,
         "best": {"step": progress.best_step, "validation_loss": progress.best},
-        "parameters": {name: sum(p.numel() for p in group) for name, group in learner.groups.items()},
+        "parameters": learner.parameter_counts(),
         "versions": {name: version(name) for name in ("ganglion", "torch", "transformers")},
     }
     with written_aside(out / _CARD) as aside:
@@ -83,10 +93,9 @@ def _card(run: dict[str, Any], learner: Learner, metrics: dict[str, Any]) -> str
     )
     names = ", ".join(camera.name for camera in robot.cameras)
     sees = f"{names} through `{vl['base']}`, text layer {vl['vl_layer']}" if vl else "none"
-    kinds = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
-    kinds = {kind: name for kind, name in kinds.items() if kind in metrics}
+    columns = error_columns(metrics)
     rows = "\n".join(
-        f"| {name} | {found['unit']} | " + " | ".join(f"{found[kind]:.3g}" for kind in kinds) + " |"
+        f"| {name} | {found['unit']} | " + " | ".join(f"{column[name]:.3g}" for column in columns.values()) + " |"
         for name, found in metrics["dimensions"].items()
     )
     parameters = ", ".join(f"{name} {count:,}" for name, count in run["parameters"].items())
@@ -100,14 +109,14 @@ Made by `ganglion train policy` by imitation, on data `{run["data"]}`.
 | cameras | {sees} |
 | fusion, head | {run["fusion"]}, {run["head"]} |
 | chunk | {actions.horizon} x {actions.dim}: {", ".join(actions.names)} |
-| parameters that learned | {parameters} |
+| parameters | {parameters} |
 | steps, seed | {run["steps"]}, {run["seed"]} |
 
 Mean absolute error on {metrics["n"]} moments of data it was not trained on, beside that of predicting the training mean
 and, where it means something, of doing again what was done last:
 
-| dimension | unit | {" | ".join(kinds.values())} |
-|---|---|{"---|" * len(kinds)}
+| dimension | unit | {" | ".join(columns)} |
+|---|---|{"---|" * len(columns)}
 {rows}
 
 It imitates recorded or synthetic decisions; nothing here shows that it closes a loop on a real robot.

@@ -17,7 +17,8 @@ class Schedule:
     warmup        share of them until the peak
     hold          share of them at the peak
     floor         rate at the end, the same for every group
-    unit          steps between changes: 1, or those of an epoch
+    epoch_steps   steps of an epoch; None where the data has no epochs
+    by_epoch      change rates from epoch to epoch, not from step to step
     rewarm_steps  steps in which the rate grows back after a resumption; 0 goes on as if nothing had happened
     """
 
@@ -25,15 +26,17 @@ class Schedule:
     warmup: float = 0.03
     hold: float = 0.02
     floor: float = 1e-6
-    unit: int = 1
+    epoch_steps: int | None = None
+    by_epoch: bool = False
     rewarm_steps: int = 0
 
     def rate(self, peak: float, step: int, resumed: int | None = None) -> float:
         """The rate of a step, for a group with that peak, in a run resumed before step `resumed`."""
-        at = step // self.unit * self.unit
+        unit = (self.by_epoch and self.epoch_steps) or 1
+        at = step // unit * unit
         warmup, hold = round(self.warmup * self.steps), round(self.hold * self.steps)
         if at < warmup:
-            rate = peak * (at + self.unit) / (warmup + self.unit)
+            rate = peak * (at + unit) / (warmup + unit)
         elif at < warmup + hold:
             rate = peak
         else:

@@ -5,6 +5,7 @@ They are: always predicting the training mean, and doing again what was done las
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
                           of the training data, over the dimensions that move
         last_mae          the same of doing again what was done last; not there where that means nothing
         dimensions        the same for each dimension, in its unit
+
+    of which run.py keeps the same of the weights that validated best under "best", with their step.
     """
     learner.learn(False)
     errors: dict[str, list[npt.NDArray[np.float32]]] = {"mae": [], "mean_mae": [], "last_mae": []}
@@ -57,6 +60,27 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
             for i, (name, unit) in enumerate(zip(spec.names, spec.units, strict=True))
         },
     }
+
+
+def error_columns(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What `score` found, by who decided: the error of each dimension in its unit, and of "all" in deviations."""
+    best = {"best": (metrics["best"], "mae")} if "best" in metrics else {}
+    found = {"policy": (metrics, "mae"), **best, "mean": (metrics, "mean_mae"), "last action": (metrics, "last_mae")}
+    return {
+        name: {"all": part[kind], **{dimension: each[kind] for dimension, each in part["dimensions"].items()}}
+        for name, (part, kind) in found.items()
+        if kind in part
+    }
+
+
+def error_table(metrics: Mapping[str, Any]) -> list[str]:
+    """The same as lines for the terminal."""
+    columns = error_columns(metrics)
+    units = {"all": "standard deviations", **{name: found["unit"] for name, found in metrics["dimensions"].items()}}
+    return [f"  {'':<12}" + "".join(f"{name:>12}" for name in columns)] + [
+        f"  {name:<12}" + "".join(f"{column[name]:12.4f}" for column in columns.values()) + f"  {unit}"
+        for name, unit in units.items()
+    ]
 
 
 def _errors(predicted: Tensor, batch: Batch) -> npt.NDArray[np.float32]:
