@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_weights_unharmed(tmp_p
     off, _ = losses(learner.network, batch)
     off.mean().backward()
     with pytest.raises(GanglionError, match="loss is nan"):
-        take_step(make_optimizer(learner.groups, config.optim), float(off.mean()), 1.0)
+        take_step(make_optimizer(learner.groups, config.optim), off.mean().item(), 1.0)
     assert all(torch.equal(before[name], value) for name, value in learner.network.state_dict().items())
 
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_restores_every_number_and_a_damaged_one_is_named(tmp_path:
     def step(learner: Learner, optimizer: torch.optim.Optimizer, number: int) -> None:
         off, _ = losses(learner.network, learner.source.batch(number))
         off.mean().backward()
-        take_step(optimizer, float(off.mean()), 1.0)
+        take_step(optimizer, off.mean().item(), 1.0)
 
     one, two = blind_learner(config), blind_learner(replace(config, seed=1))
     optimizer, other = (make_optimizer(learner.groups, config.optim) for learner in (one, two))
