@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,7 +46,7 @@ from ganglion.core.paths import write_json
 from ganglion.core.specs import default_robot
 from ganglion.export.onnx_file import write_onnx
 from ganglion.export.policy_graph import write_sensor_stream
-from ganglion.model.policy.config import Size, policy_config
+from ganglion.model.policy.config import SIZES, Size, policy_config
 from ganglion.model.policy.sensor_encoder import SensorEncoder
 from ganglion.serving.vlm.session import open_session
 
@@ -221,9 +221,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        cases = [
-            case for size in tqdm(get_args(Size), desc="export", disable=None) for case in cases_of(size, Path(folder))
-        ]
+        cases = [case for size in tqdm(SIZES, desc="export", disable=None) for case in cases_of(size, Path(folder))]
     before = os.getloadavg()
     report = {"threads": 1, "rounds": options.rounds, **measure(cases, options.rounds)}
     report |= {"hardware": hardware(), "load_before": before, "load_after": os.getloadavg()}
