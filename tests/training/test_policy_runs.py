@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,7 +156,7 @@ def test_the_second_stage_goes_on_from_the_first_now_with_the_sensor(blind: Path
     assert [entry["sensor_share"] > 0 for entry in history(second) if "loss" in entry] == [True]
     for name, value in weights(first).items():
         torch.testing.assert_close(weights(second)[name], value, atol=1e-6, rtol=0)
-    with pytest.raises(InputError, match="first: has fusion gated, the run concat"):
+    with pytest.raises(InputError, match=r'first: has another fusion \("gated", now "concat"\)'):
         train_policy(options(blind, tmp_path / "third", init_from=first))
     with pytest.raises(InputError, match=r"model\.safetensors: is missing"):
         train_policy(options(blind, tmp_path / "third", init_from=tmp_path))
@@ -191,6 +192,36 @@ def test_a_backbone_that_learns_is_saved_with_the_policy_and_decides_with_it(
         plain.predict(frames, None, sensors, state)
     untuned = VLAPolicy(policy.network, policy.robot, policy.norm, policy.vl, fresh_backbone(policy))
     assert np.abs(untuned.predict(frames, "touch peak 1", sensors, state, vl_age_s=0.05) - chunk).max() > 1e-6
+    frozen = options(seen, tmp_path / "second", init_from=out, steps=1)
+    with pytest.raises(InputError, match=rf"let its backbone learn \({mode}\), --vl.finetune is none"):
+        train_policy(frozen)
+    shutil.rmtree(out / "backbone")
+    for use in (
+        lambda: VLAPolicy.from_pretrained(out),
+        lambda: train_policy(replace(frozen, out=tmp_path / "third", vl=vl)),
+    ):
+        with pytest.raises(
+            InputError, match=rf"backbone: is missing: the backbone learned \({mode}\); copy the folder"
+        ):
+            use()
+    assert json.loads((out / "vl.json").read_text())["finetune"] == mode
+    VLAPolicy.from_pretrained(out, backbone=False).save_pretrained(tmp_path / "copy")
+    with pytest.raises(InputError, match="backbone: is missing"):
+        VLAPolicy.from_pretrained(tmp_path / "copy")
+
+
+def test_a_stage_takes_over_what_the_backbone_learned(seen: Path, tmp_path: Path) -> None:
+    vl = VlOptions(base=UNTRAINED, finetune="lora", r=4)
+    train_policy(options(seen, tmp_path / "first", vl=vl, steps=1, batch_size=2, optim=OptimOptions(lr_vl=1e-2)))
+    stage = options(seen, tmp_path / "second", vl=vl, steps=1, init_from=tmp_path / "first")
+    train_policy(replace(stage, optim=OptimOptions(lr=1e-9, lr_sensor=1e-9, lr_vl=1e-12)))
+    adapters = [load_file(tmp_path / name / "backbone/adapter_model.safetensors") for name in ("first", "second")]
+    learned = [name for name in adapters[0] if "lora_B" in name]
+    assert learned and all(adapters[0][name].abs().max() > 0 for name in learned)
+    for name, value in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], value, atol=1e-9, rtol=0)
+    with pytest.raises(InputError, match=r"backbone: has another r \(4, now 8\); give the --vl options"):
+        train_policy(replace(stage, out=tmp_path / "third", vl=replace(vl, r=8)))
 
 
 def fresh_backbone(policy: VLAPolicy):

@@ -1,14 +1,9 @@
-"""VLAPolicy: what a robot sees, feels and is told to do becomes an action chunk, in real units; saved as one folder.
-
-model.safetensors  config.json    encoder and expert (network.py)
-robot.json  norm.json             what its numbers mean
-vl.json  backbone/                with cameras: which backbone, and what of it was learned
-"""
+"""VLAPolicy: what a robot sees, feels and is told to do becomes an action chunk, in real units; saved as one folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +12,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganglion.core.errors import BundleError, InputError
+from ganglion.core.errors import InputError
 from ganglion.core.images import ImageLike
-from ganglion.core.normalization import Normalization, Scale, read_normalization, write_normalization
-from ganglion.core.paths import read_json, write_json
-from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
+from ganglion.core.normalization import Normalization, write_normalization
+from ganglion.core.paths import write_json
+from ganglion.core.specs import RobotSpec, to_dict
 from ganglion.model.backbone.backbone import Backbone
-from ganglion.model.backbone.facts import read_facts
-from ganglion.model.backbone.tuned import TUNED, load_tuned, save_tuned
-from ganglion.model.checkpoint import base_hash, resolve_base
-from ganglion.model.policy.config import PolicyConfig, config_to_dict, read_config
+from ganglion.model.backbone.tuned import TUNED, save_tuned
+from ganglion.model.policy.config import config_to_dict
 from ganglion.model.policy.context import Context
+from ganglion.model.policy.folder import (
+    CONFIG,
+    NORM,
+    ROBOT,
+    VL,
+    WEIGHTS,
+    check_parts,
+    load_backbone,
+    load_network,
+    read_norm,
+    read_robot,
+    read_vl,
+)
 from ganglion.model.policy.network import PolicyNetwork
-from ganglion.model.tensor_file import open_tensors, write_tensors
-
-WEIGHTS, CONFIG, ROBOT, NORM, VL = "model.safetensors", "config.json", "robot.json", "norm.json", "vl.json"
-_TRAINED = "give a folder that 'ganglion train policy' wrote"
-_COPY = "copy the folder again or train the policy again"
+from ganglion.model.tensor_file import write_tensors
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class VLAPolicy:
     norm      between the robot's units and the network's
     vl        with cameras: the backbone's facts (ganglion.model.backbone), "instruction" and "age_ms", the goal it was
               trained to follow where none is named and the range of ages it knows; else None
-    backbone  the loaded backbone, None without cameras or where it was left out
+    backbone  the loaded backbone, None without cameras, where it was left out, or where features came from a cache
     """
 
     network: PolicyNetwork
@@ -103,15 +105,20 @@ class VLAPolicy:
         return self.norm.action.denormalize(actions.float().cpu().numpy())
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the folder, each file atomically."""
+        """Write the folder (folder.py), each file atomically.
+
+        Raises:
+            GanglionError: the disk is full or the folder can't be written.
+        """
         write_tensors(folder / WEIGHTS, self.network.state_dict())
         write_json(folder / CONFIG, config_to_dict(self.network.config))
         write_json(folder / ROBOT, to_dict(self.robot))
         write_normalization(folder / NORM, self.norm)
-        if self.vl is not None:
-            write_json(folder / VL, dict(self.vl))
         if self.backbone is not None:
             save_tuned(self.backbone, folder / TUNED)
+        if self.vl is not None:
+            learned = self.backbone.tuned.mode if self.backbone else self.vl.get("finetune", "none")
+            write_json(folder / VL, {**self.vl, "finetune": learned})
 
     @classmethod
     def from_pretrained(
@@ -131,16 +138,15 @@ class VLAPolicy:
             vl_precision: of the backbone; None for the one that the policy was trained with.
 
         Raises:
-            InputError: a file is missing or damaged, weights and config disagree, or the base is not the one that the
-                policy was trained on.
+            InputError: a file is missing or damaged, what its backbone learned too; files disagree; or the base is not
+                the one that the policy was trained on.
         """
         folder = Path(folder)
         network = load_network(folder)
-        robot = robot_from_dict(read_json(folder / ROBOT, _TRAINED), folder / ROBOT)
-        vl = read_json(folder / VL, _TRAINED) if network.config.vl_width else None
-        norm = _read_norm(folder / NORM)
-        _check_robot(network.config, robot, norm, folder)
-        seen = _load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
+        robot, norm = read_robot(folder), read_norm(folder)
+        check_parts(network.config, robot, norm, folder)
+        vl = read_vl(folder) if network.config.vl_width else None
+        seen = load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
         return cls(network.to(device).eval(), robot, norm, vl, seen)
 
     def _rows(self, images: Any, sensors: Any, state: Any) -> int:
@@ -192,70 +198,6 @@ class VLAPolicy:
             _check_shape("present", present, tuple(recorded.shape))
             recorded &= torch.as_tensor(present)
         return normal, recorded
-
-
-def load_network(folder: Path) -> PolicyNetwork:
-    """Encoder and expert alone, of a policy's folder.
-
-    Raises:
-        InputError: a file is missing or damaged, or weights and config disagree.
-    """
-    network, where = PolicyNetwork(read_config(folder / CONFIG)), folder / WEIGHTS
-    tensors, _ = open_tensors(where)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"doesn't fit {CONFIG} ({reason})", where=where, remedy=_COPY) from None
-    return network
-
-
-def _load_backbone(folder: Path, vl: Mapping[str, Any], device: torch.device | str, precision: str | None) -> Backbone:
-    facts, where = read_facts(vl, folder / VL), folder / VL
-    if missing := [name for name in ("instruction", "age_ms") if name not in vl]:
-        raise InputError(f"has no key {missing[0]!r}", where=where, remedy="train the policy again")
-    if (found := base_hash(resolve_base(facts.base))) != facts.base_hash:
-        raise InputError(
-            f"was trained on another base: {facts.base!r} has hash {found[:12]}, the policy wants"
-            f" {facts.base_hash[:12]}",
-            where=folder,
-            remedy="restore that base, or train the policy again",
-        )
-    backbone = Backbone(replace(facts, vl_precision=precision or facts.vl_precision), device)
-    if (folder / TUNED).is_dir():
-        load_tuned(backbone, folder / TUNED)
-    return backbone.eval()
-
-
-def _read_norm(path: Path) -> Normalization:
-    try:
-        return read_normalization(path)
-    except BundleError as error:
-        raise InputError(error.what, where=path, remedy=_COPY) from None
-
-
-def _check_robot(config: PolicyConfig, robot: RobotSpec, norm: Normalization, folder: Path) -> None:
-    """See that network, robot and scales are of one size."""
-    sensor = robot.sensors[0] if robot.sensors else None
-    groups = tuple(group.channels for group in sensor.groups) if sensor else ()
-    sizes = {
-        "action dimensions": (config.action_dim, robot.actions.dim, len(norm.action.mean)),
-        "state dimensions": (config.state_dim, robot.state.dim if robot.state else 0, _length(norm.state)),
-        "sensor channels": (config.channels, sum(groups) if config.channel_groups else 0, _length(norm.sensor)),
-        "channel groups": (len(config.channel_groups), len(groups) if config.channel_groups else 0),
-        "cameras": (bool(config.vl_width), bool(robot.cameras)),
-    }
-    for name, found in sizes.items():
-        if len(set(found)) > 1:
-            raise InputError(
-                f"{CONFIG}, {ROBOT} and {NORM} disagree on {name} ({', '.join(map(str, found))})",
-                where=folder,
-                remedy="train the policy for this robot",
-            )
-
-
-def _length(scale: Scale | None) -> int:
-    return 0 if scale is None else len(scale.mean)
 
 
 def _check_shape(name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -1,6 +1,6 @@
 """The folder of one policy run: what it holds in the end. Whose it is: ganglion.training.claim.
 
-model.safetensors  config.json  robot.json  norm.json  vl.json  backbone/    the policy (ganglion.model.policy)
+model.safetensors  config.json  robot.json  norm.json  vl.json  backbone/    the policy (ganglion.model.policy.folder)
 best/                                     the same, of the weights that validated best
 run.json                                  data, base and its hash, seed, sizes, versions; written last
 config.yaml  history.json  metrics.json   resolved config, loss and rates, error on data never seen
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.paths import write_json, written_aside
-from ganglion.model.policy.policy import NORM, ROBOT, VL, WEIGHTS
+from ganglion.model.backbone.tuned import TUNED
+from ganglion.model.policy.folder import CONFIG, NORM, ROBOT, VL, WEIGHTS
 from ganglion.training.claim import RUN_FILE
 from ganglion.training.policy.checkpoint import Progress
 from ganglion.training.policy.config import PolicyTrainConfig
@@ -33,11 +34,11 @@ LEAVES = (
     CURVES,
     _CARD,
     WEIGHTS,
-    "config.json",
+    CONFIG,
     ROBOT,
     NORM,
     VL,
-    "backbone",
+    TUNED,
 )
 
 

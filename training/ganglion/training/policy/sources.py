@@ -45,12 +45,16 @@ def identity(config: PolicyTrainConfig) -> dict[str, Any]:
 
         facts["base_hash"] = base_hash(resolve_base(config.vl.base))
     if config.init_from is not None:
-        from ganglion.core.bundle import sha256_file
+        from ganglion.core.bundle import sha256_file, sha256_tree
+        from ganglion.model.backbone.tuned import TUNED
+        from ganglion.model.policy.folder import WEIGHTS
 
-        where = config.init_from / "model.safetensors"
+        where = config.init_from / WEIGHTS
         if not where.is_file():
             raise InputError("is missing", where=where, remedy="give --init_from a folder of a trained policy")
         facts["init_hash"] = sha256_file(where)
+        if (config.init_from / TUNED).is_dir():
+            facts["init_backbone_hash"] = sha256_tree(config.init_from / TUNED)
     return facts
 
 
