@@ -4,8 +4,8 @@
 
 Hops come at the robot's own pace, as in use (a core that slept is slower than one kept busy), and once back to back,
 from a real-time thread where that is allowed, as in the bridge. Frames come at camera rate; their encoding shares the
-cores with the hops. Without --bundle, a policy of the default
-robot with random weights is exported first (needs the export extra); its speed is that of a trained one.
+cores with the hops. Without --bundle, a policy of the default robot with random weights is exported first (needs the
+export extra); its speed is that of a trained one.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.manifest import FORMAT_VERSION, Manifest
 from ganglion.core.messages import Frame, Hop
 from ganglion.core.paths import write_json
-from ganglion.core.specs import CameraSpec, RobotSpec, default_robot, to_dict
+from ganglion.core.specs import CameraSpec, default_robot, to_dict
 from ganglion.robot_bridge.camera import encode_frame
 from ganglion.robot_bridge.pacing import Sleeper, enter_real_time
 from ganglion.serving.policy.engine import PolicyEngine
@@ -119,24 +119,22 @@ def random_bundle(folder: Path) -> Path:
     """A bundle of the default robot's `small` policy with random weights."""
     import torch
 
-    from ganglion.core.normalization import Normalization, Scale, write_normalization
+    from ganglion.core.normalization import Normalization, Scale
     from ganglion.export.onnx_policy import export_policy
-    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.backbone.backbone import Backbone
+    from ganglion.model.backbone.facts import describe_backbone
     from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.network import PolicyNetwork
     from ganglion.model.policy.policy import VLAPolicy
-    from ganglion.model.vlm import load_vlm
 
-    robot: RobotSpec = default_robot()
-    base, trained, bundle = "offline:qwen2_vl?untrained", folder / "trained", folder / "bundle"
-    width = load_vlm(resolve_base(base)).config.get_text_config().hidden_size
+    robot, trained, bundle = default_robot(), folder / "trained", folder / "bundle"
+    facts = describe_backbone("offline:qwen2_vl?untrained", 1, precision="float32")
     torch.manual_seed(0)
-    VLAPolicy(policy_config(robot, "small", vl_width=width)).save_pretrained(trained)
+    network = PolicyNetwork(policy_config(robot, "small", vl_width=facts.vl_width))
     sizes = robot.sensors[0].channels, robot.actions.dim
-    scales = [Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes]
-    write_normalization(trained / "norm.json", Normalization(*scales))
-    write_json(trained / "robot.json", to_dict(robot))
-    facts = {"base": base, "base_hash": base_hash(resolve_base(base)), "vl_layer": 1, "vl_age_ms": [0, 150]}
-    write_json(trained / "run.json", {**facts, "instruction": "Touch the bright mark."})
+    norm = Normalization(*(Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes))
+    vl = {**facts.to_dict(), "instruction": "Touch the bright mark.", "age_ms": [0, 150]}
+    VLAPolicy(network, robot, norm, vl, Backbone(facts, "cpu")).save_pretrained(trained)
     part, parity = export_policy(trained, bundle)
     seal_bundle(bundle, Manifest(FORMAT_VERSION, "benchmark", {}, {}, tuple(parity), to_dict(robot), policy=part))
     return bundle
