@@ -23,6 +23,7 @@ checkpoint.py    Progress; going on exactly where a run stopped
 loop.py          train: all the steps
 scoring.py       error per dimension beside that of the mean and of the last action
 curves.py        loss and rates as a picture
+card.py          model card
 run_folder.py    what a finished run leaves
 run.py           run, train_policy
 """

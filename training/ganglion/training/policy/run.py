@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 def run(config: PolicyTrainConfig) -> None:
     """Train as the config says, and print where the policy is and how far off it is."""
     metrics = train_policy(config)
-    if not is_main() or not metrics["n"]:
+    if not is_main():
         return
-    kinds = [kind for kind in ("mae", "mean_mae", "last_mae") if kind in metrics]
-    names = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
+    if not metrics["n"]:
+        print(f"policy in {config.out}; nothing was held back to score it on")
+        return
+    from ganglion.training.policy.scoring import predictors
+
+    kinds = predictors(metrics)
     print(f"policy in {config.out}; mean absolute error on {metrics['n']} moments it never saw:")
-    print(f"  {'':<12}" + "".join(f"{names[kind]:>12}" for kind in kinds))
+    print(f"  {'':<12}" + "".join(f"{name:>12}" for name in kinds.values()))
     print(f"  {'all':<12}" + "".join(f"{metrics[kind]:12.3f}" for kind in kinds) + "  standard deviations")
     for name, found in metrics["dimensions"].items():
         print(f"  {name:<12}" + "".join(f"{found[kind]:12.4f}" for kind in kinds) + f"  {found['unit']}")

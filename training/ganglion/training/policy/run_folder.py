@@ -19,6 +19,7 @@ from ganglion.core.paths import write_json, written_aside
 from ganglion.model.backbone.tuned import TUNED
 from ganglion.model.policy.folder import CONFIG, NORM, ROBOT, VL, WEIGHTS
 from ganglion.training.claim import RUN_FILE
+from ganglion.training.policy.card import model_card
 from ganglion.training.policy.checkpoint import Progress
 from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.curves import plot_curves
@@ -68,48 +69,6 @@ def finish(config: PolicyTrainConfig, learner: Learner, progress: Progress, metr
         "versions": {name: version(name) for name in ("ganglion", "torch", "transformers")},
     }
     with written_aside(out / _CARD) as aside:
-        aside.write_text(_card(run, learner, metrics), encoding="utf-8")
+        aside.write_text(model_card(run, learner, metrics), encoding="utf-8")
     write_json(out / RUN_FILE, run)
     (out / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _card(run: dict[str, Any], learner: Learner, metrics: dict[str, Any]) -> str:
-    robot, vl = learner.source.robot, learner.policy.vl
-    actions = robot.actions
-    sensor = robot.sensors[0] if robot.sensors and learner.network.encoder is not None else None
-    feels = (
-        f"{sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples"
-        if sensor
-        else "none"
-    )
-    names = ", ".join(camera.name for camera in robot.cameras)
-    sees = f"{names} through `{vl['base']}`, text layer {vl['vl_layer']}" if vl else "none"
-    kinds = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
-    kinds = {kind: name for kind, name in kinds.items() if kind in metrics}
-    rows = "\n".join(
-        f"| {name} | {found['unit']} | " + " | ".join(f"{found[kind]:.3g}" for kind in kinds) + " |"
-        for name, found in metrics["dimensions"].items()
-    )
-    parameters = ", ".join(f"{name} {count:,}" for name, count in run["parameters"].items())
-    return f"""# {run["robot"]}: sensor-fusion policy
-
-Made by `ganglion train policy` by imitation, on data `{run["data"]}`.
-
-| | |
-|---|---|
-| sensor | {feels} |
-| cameras | {sees} |
-| fusion, head | {run["fusion"]}, {run["head"]} |
-| chunk | {actions.horizon} x {actions.dim}: {", ".join(actions.names)} |
-| parameters that learned | {parameters} |
-| steps, seed | {run["steps"]}, {run["seed"]} |
-
-Mean absolute error on {metrics["n"]} moments of data it was not trained on, beside that of predicting the training mean
-and, where it means something, of doing again what was done last:
-
-| dimension | unit | {" | ".join(kinds.values())} |
-|---|---|{"---|" * len(kinds)}
-{rows}
-
-It imitates recorded or synthetic decisions; nothing here shows that it closes a loop on a real robot.
-"""

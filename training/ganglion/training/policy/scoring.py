@@ -5,6 +5,7 @@ They are: always predicting the training mean, and doing again what was done las
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
     Returns:
         n                 reads scored
         mae, mean_mae     mean absolute error of the policy and of predicting the training mean, in standard deviations
-                          of the training data, over the dimensions that move
+                          of the training data, over the dimensions that move, or all if none does
         last_mae          the same of doing again what was done last; not there where that means nothing
         dimensions        the same for each dimension, in its unit
     """
@@ -49,6 +50,7 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
     found = {name: np.concatenate(parts) for name, parts in errors.items() if parts}
     spec, std = learner.source.robot.actions, learner.source.norm.action.std
     moves = np.nanmean(found["mean_mae"], axis=0) > _RESTS
+    moves |= not moves.any()
     return {
         "n": len(found["mae"]),
         **{name: float(np.nanmean(values[:, moves])) for name, values in found.items()},
@@ -57,6 +59,12 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
             for i, (name, unit) in enumerate(zip(spec.names, spec.units, strict=True))
         },
     }
+
+
+def predictors(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What is compared in metrics that hold any, as people call it, by its key: mae, mean_mae and perhaps last_mae."""
+    names = {"mae": "policy", "mean_mae": "mean", "last_mae": "last action"}
+    return {kind: name for kind, name in names.items() if kind in metrics}
 
 
 def _errors(predicted: Tensor, batch: Batch) -> npt.NDArray[np.float32]:
