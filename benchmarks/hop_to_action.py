@@ -124,7 +124,9 @@ def random_bundle(folder: Path) -> Path:
     from ganglion.model.policy.config import policy_config
     from ganglion.model.policy.network import PolicyNetwork
     from ganglion.model.policy.policy import VLAPolicy
+    from ganglion.training.quiet import quiet
 
+    quiet()
     robot, trained, bundle = default_robot(), folder / "trained", folder / "bundle"
     facts = describe_backbone("offline:qwen2_vl?untrained", 1, precision="float32")
     torch.manual_seed(0)

@@ -220,6 +220,8 @@ def test_a_stage_takes_over_what_the_backbone_learned(seen: Path, tmp_path: Path
     assert learned and all(adapters[0][name].abs().max() > 0 for name in learned)
     for name, value in adapters[0].items():
         torch.testing.assert_close(adapters[1][name], value, atol=1e-9, rtol=0)
+    with pytest.raises(InputError, match=r"first: has another vl_layer \(2, now 1\); give the stage before the same"):
+        train_policy(replace(stage, out=tmp_path / "other", vl=replace(vl, layer=1)))
     with pytest.raises(InputError, match=r"backbone: has another r \(4, now 8\); give the --vl options"):
         train_policy(replace(stage, out=tmp_path / "third", vl=replace(vl, r=8)))
 
@@ -270,9 +272,32 @@ def test_fusion_none_reads_no_sensor(seen: Path, tmp_path: Path) -> None:
 
 def test_a_robot_that_only_sees_trains_without_a_sensor(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "set", 0, 4, robot=replace(ROBOT, sensors=(), state=None))
-    with pytest.raises(InputError, match="fusion 'concat' contradicts"):
+    with pytest.raises(InputError, match=r"set: no robot has a sensor, --fusion is concat; give --fusion none"):
         train_policy(options(folder, tmp_path / "out", steps=1))
     assert train_policy(options(folder, tmp_path / "out", steps=1, fusion="none", force=True))["n"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vl": VlOptions(base=UNTRAINED, finetune="lora")}, r"--vl.finetune is lora, which is for recorded episodes"),
+        ({"cache": "features"}, "--cache is given, which is for recorded episodes with cameras; leave it out"),
+        ({"vl": VlOptions(base=UNTRAINED, vision=True)}, "--vl.vision is true, --vl.finetune is none"),
+        ({"data": ["{blind}", "{empty}"]}, "empty: holds no set of episodes; correct --data"),
+        ({"data": "{empty}"}, r"empty: holds no set of episodes and no OCT volume \(.npz\); correct --data"),
+    ],
+)
+def test_what_the_data_can_not_give_is_refused_before_the_folder_is_taken(
+    blind: Path, tmp_path: Path, changes: dict, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    if "data" in changes:
+        names = {"{blind}": str(blind), "{empty}": str(tmp_path / "empty")}
+        data = changes["data"]
+        changes = {"data": names[data] if isinstance(data, str) else [names[name] for name in data]}
+    with pytest.raises(InputError, match=message):
+        train_policy(options(blind, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
 
 
 def test_epochs_count_the_data(blind: Path, tmp_path: Path) -> None:
@@ -315,6 +340,13 @@ def test_a_cache_of_another_set_and_a_backbone_that_should_learn_are_refused(see
     assert main(["cache", str(other), "--base", UNTRAINED, "--out", str(cache)]) == 0
     with pytest.raises(InputError, match="features"):
         train_policy(options(seen, tmp_path / "out", cache=str(cache)))
+    for vl, what in (
+        (VlOptions(base="offline:qwen3_vl?untrained"), r"base_hash .*; add --vl\.base offline:qwen2_vl"),
+        (VlOptions(base=UNTRAINED, layer=1), r"vl_layer \(2, now 1\)"),
+        (VlOptions(base=UNTRAINED, max_pixels=784), r"image_processor\.max_pixels .*784"),
+    ):
+        with pytest.raises(InputError, match=f"features: holds VL features of another {what}"):
+            train_policy(options(other, tmp_path / vl.base.partition("?")[0] / str(vl.layer), cache=str(cache), vl=vl))
     learning = VlOptions(base=UNTRAINED, finetune="lora")
     with pytest.raises(InputError, match=r"--vl\.finetune is lora"):
         train_policy(options(other, tmp_path / "out", cache=str(cache), vl=learning))

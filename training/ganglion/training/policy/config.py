@@ -214,6 +214,8 @@ def _check_data(config: PolicyTrainConfig) -> None:
             raise InputError(f"--sensor false means nothing for {SYNTHETIC} data", remedy="leave it out")
         if name != SYNTHETIC and not Path(name).is_dir():
             raise InputError("no such folder", where=name, remedy=f'correct --data, or use "{SYNTHETIC}"')
+    if config.vl.vision and config.vl.finetune == "none":
+        raise InputError("--vl.vision is true, --vl.finetune is none", remedy="give --vl.finetune lora or full")
     if config.caches and config.vl.finetune != "none":
         raise InputError(
             f"--cache holds what a frozen backbone says, --vl.finetune is {config.vl.finetune}",

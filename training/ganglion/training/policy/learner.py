@@ -10,6 +10,7 @@ from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.model.backbone.backbone import Backbone
+from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.model.backbone.finetune import finetune
 from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.backbone.tuned import load_tuned
@@ -92,7 +93,7 @@ def make_learner(
     )
     network, groups, tuned = PolicyNetwork(shape), dict[str, list[nn.Parameter]](), None
     if config.init_from is not None:
-        tuned = _start_from(network, config.init_from, config.vl)
+        tuned = _start_from(network, config.init_from, source.vl, config.vl)
     if backbone is not None and config.vl.finetune != "none":
         groups = _let_learn(backbone, finetune_options(config.vl), tuned)
         if config.vl.gradient_checkpointing:
@@ -115,24 +116,25 @@ def finetune_options(options: VlOptions) -> FinetuneOptions:
     )
 
 
-def _start_from(network: PolicyNetwork, before: Path, options: VlOptions) -> Path | None:
+def _start_from(network: PolicyNetwork, before: Path, vl: BackboneFacts | None, options: VlOptions) -> Path | None:
     """Take over the network of the stage before; returns where that lies which its backbone learned, if it did."""
     found = load_network(before)
-    if difference := first_difference(asdict(found.config), asdict(network.config)):
+    seen = read_vl(before) if found.config.vl_width else {"finetune": "none"}
+    read = {"base_hash": vl.base_hash, "vl_layer": vl.vl_layer} if vl else {}
+    if difference := first_difference(asdict(found.config) | seen, asdict(network.config) | read):
         raise InputError(
             f"has another {difference}",
             where=before,
             remedy="give the stage before the same size, fusion, head, base and robot",
         )
-    network.load_state_dict(found.state_dict())
-    vl = read_vl(before) if network.config.vl_width else {"finetune": "none"}
-    if vl["finetune"] not in ("none", options.finetune):
+    if seen["finetune"] not in ("none", options.finetune):
         raise InputError(
-            f"let its backbone learn ({vl['finetune']}), --vl.finetune is {options.finetune}",
+            f"let its backbone learn ({seen['finetune']}), --vl.finetune is {options.finetune}",
             where=before,
-            remedy=f"give --vl.finetune {vl['finetune']}",
+            remedy=f"give --vl.finetune {seen['finetune']}",
         )
-    return tuned_folder(before, vl)
+    network.load_state_dict(found.state_dict())
+    return tuned_folder(before, seen)
 
 
 def _let_learn(backbone: Backbone, options: FinetuneOptions, tuned: Path | None) -> dict[str, list[nn.Parameter]]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from ganglion.core.errors import InputError
 from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.training.demonstrations.cutting import Views, episode_views
 from ganglion.training.demonstrations.episode_set import EpisodeSet
@@ -38,7 +39,8 @@ class RecordedSource:
         features: for each set (episode, view) -> VL features (tokens, vl_width); empty where a backbone is to see.
 
     Raises:
-        InputError: a set can't be read, sets are of robots that differ, or a side of the split is empty.
+        InputError: a set can't be read, sets are of robots that differ or lack the sensor that is to be read, or a side
+            of the split is empty.
     """
 
     def __init__(
@@ -47,7 +49,13 @@ class RecordedSource:
         self._config, self.vl, self._features = config, vl, features
         self._sets = [EpisodeSet(Path(folder)) for folder in config.folders]
         self.robot = common_robot([(str(s.folder), s.robot) for s in self._sets])
-        self._sensor = self.robot.sensors[0] if self.robot.sensors and config.fusion != "none" else None
+        if config.fusion != "none" and not self.robot.sensors:
+            raise InputError(
+                f"no robot has a sensor, --fusion is {config.fusion}",
+                where=", ".join(config.folders),
+                remedy="give --fusion none, or a set with a sensor",
+            )
+        self._sensor = self.robot.sensors[0] if config.fusion != "none" else None
         self._train, self._validation, self._test = split_moments(
             self._sets,
             self._sensor if config.sensor else None,

@@ -49,10 +49,11 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     from ganglion.training.policy.loop import train
     from ganglion.training.policy.run_folder import LEAVES, METRICS_FILE, finish, keep_best
     from ganglion.training.policy.scoring import score
-    from ganglion.training.policy.sources import identity, open_source
+    from ganglion.training.policy.sources import check_data, identity, open_source
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    check_data(config)
     device = preferred_device()
     join(cpu=device.type == "cpu")
     with main_first():
