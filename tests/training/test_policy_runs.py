@@ -255,6 +255,11 @@ def test_predict_names_what_does_not_fit_and_takes_what_is_missing_for_absent(se
         (dict(state=np.zeros((2, 3))), "has rows"),
         (dict(images=[{"left": picture(1)}]), "row 0 has a camera 'left'"),
         (dict(present=np.ones((1, 49, 2), bool)), "present: has shape"),
+        (dict(instruction=["one", "two"]), "instruction: has 2 texts; give one, or 1"),
+        (dict(vl_age_s=[0.0, 0.1]), r"vl_age_s: has shape \(2,\)"),
+        (dict(noise=np.zeros((1, 3, 2))), r"noise: has shape \(1, 3, 2\); give \(1, 4, 2\)"),
+        (dict(images=[], sensors=None, state=None), "has rows"),
+        (dict(images=None, sensors=None, state=None), "has rows"),
     ):
         with pytest.raises(InputError, match=message):
             policy.predict(**{"images": frames, "sensors": sensors, "state": state, **wrong})

@@ -91,13 +91,10 @@ class VLAPolicy:
         if self.network.config.vl_width:
             context = self._see(context, images or [{}] * rows, instruction, vl_age_s)
         if self.network.config.state_dim:
-            assert self.norm.state is not None and self.robot.state is not None
-            values = np.full((rows, self.robot.state.dim), np.nan) if state is None else np.asarray(state)
-            _check_shape("state", values, (rows, self.robot.state.dim))
-            known = ~np.isnan(values).any(axis=1)
-            values = self.norm.state.normalize(np.nan_to_num(values))
-            context = context._replace(state=torch.as_tensor(values), state_known=torch.as_tensor(known))
+            context = self._know(context, rows, state)
         samples, recorded = self._feel(rows, sensors, present)
+        if noise is not None:
+            _check_shape("noise", noise, (rows, self.robot.actions.horizon, self.robot.actions.dim))
         start = None if noise is None else torch.as_tensor(noise, dtype=torch.float32, device=device)
         context = Context(*(None if value is None else value.to(device) for value in context))
         moved = (None if value is None else value.to(device) for value in (samples, recorded))
@@ -149,7 +146,13 @@ class VLAPolicy:
         seen = load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
         return cls(network.to(device).eval(), robot, norm, vl, seen)
 
-    def _rows(self, images: Any, sensors: Any, state: Any) -> int:
+    def _rows(
+        self,
+        images: Sequence[Mapping[str, ImageLike]] | None,
+        sensors: npt.NDArray[np.floating] | None,
+        state: npt.NDArray[np.floating] | None,
+    ) -> int:
+        """How many rows there are, the same of all that is given."""
         config = self.network.config
         given = {"images": images, "sensors": sensors, "state": state}
         reads = {"images": config.vl_width, "sensors": config.channel_groups, "state": config.state_dim}
@@ -157,25 +160,42 @@ class VLAPolicy:
             if value is not None and not reads[name]:
                 raise InputError(f"this policy reads no {name}", where=f"robot {self.robot.name}", remedy="give none")
         counts = {name: len(value) for name, value in given.items() if value is not None}
-        if not counts or len(set(counts.values())) != 1:
+        if len(set(counts.values())) != 1 or 0 in counts.values():
             raise InputError(f"has rows {counts}", where="policy input", remedy="give as many of each, at least one")
         return next(iter(counts.values()))
 
     def _see(
-        self, context: Context, images: Sequence[Mapping[str, ImageLike]], instruction: Any, vl_age_s: Any
+        self,
+        context: Context,
+        images: Sequence[Mapping[str, ImageLike]],
+        instruction: str | Sequence[str] | None,
+        vl_age_s: float | Sequence[float],
     ) -> Context:
         if self.backbone is None or self.vl is None:
-            raise InputError("was loaded without its backbone", where=f"policy of {self.robot.name}")
-        cameras = [camera.name for camera in self.robot.cameras]
+            raise InputError(
+                "was loaded without its backbone", where=f"policy of {self.robot.name}", remedy="load it with backbone"
+            )
+        cameras, rows = [camera.name for camera in self.robot.cameras], len(images)
         for row, shown in enumerate(images):
             if unknown := sorted(set(shown) - set(cameras)):
                 raise InputError(f"row {row} has a camera {unknown[0]!r}", where="images", remedy=f"use {cameras}")
         ordered = [[shown[name] for name in cameras if name in shown] for shown in images]
-        goal = self.vl["instruction"] if instruction is None else instruction
-        goals = [goal] * len(images) if isinstance(goal, str) else list(goal)
+        goal: str | Sequence[str] = self.vl["instruction"] if instruction is None else instruction
+        goals = [goal] * rows if isinstance(goal, str) else list(goal)
+        ages_s = np.full(rows, vl_age_s, np.float32) if np.ndim(vl_age_s) == 0 else np.asarray(vl_age_s, np.float32)
+        if len(goals) != rows:
+            raise InputError(f"has {len(goals)} texts", where="instruction", remedy=f"give one, or {rows}")
+        _check_shape("vl_age_s", ages_s, (rows,))
         features, mask = self.backbone.features(ordered, goals)
-        ages = torch.as_tensor(np.broadcast_to(np.asarray(vl_age_s, np.float32), (len(images),)).copy())
-        return context._replace(vl_features=features, vl_mask=mask, vl_age_s=ages)
+        return context._replace(vl_features=features, vl_mask=mask, vl_age_s=torch.as_tensor(ages_s))
+
+    def _know(self, context: Context, rows: int, state: npt.NDArray[np.floating] | None) -> Context:
+        assert self.norm.state is not None and self.robot.state is not None
+        values = np.full((rows, self.robot.state.dim), np.nan) if state is None else np.asarray(state)
+        _check_shape("state", values, (rows, self.robot.state.dim))
+        known = torch.as_tensor(~np.isnan(values).any(axis=1))
+        normal = torch.as_tensor(self.norm.state.normalize(np.nan_to_num(values)))
+        return context._replace(state=normal, state_known=known)
 
     def _feel(
         self, rows: int, sensors: npt.NDArray[np.floating] | None, present: npt.NDArray[np.bool_] | None

@@ -54,7 +54,7 @@ class Learner:
         if batch.pictures is None:
             return batch
         assert self.policy.backbone is not None
-        with torch.set_grad_enabled(torch.is_grad_enabled() and bool(set(self.groups) & {"vl", "vl_lora", "vision"})):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.policy.backbone.tuned.mode != "none"):
             features, mask = self.policy.backbone.features(batch.pictures.images, batch.pictures.instructions)
         rows = (*batch.actions.shape[:2], -1)
         features = features.reshape(*rows, features.shape[-1])
@@ -64,7 +64,7 @@ class Learner:
         """Switch dropout on or off, of what learns."""
         self.network.train(learning)
         if self.policy.backbone is not None:
-            self.policy.backbone.train(learning and len(self.groups) > len(trainable(self.network, {})))
+            self.policy.backbone.train(learning and self.policy.backbone.tuned.mode != "none")
 
 
 def make_learner(
