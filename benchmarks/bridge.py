@@ -12,7 +12,6 @@ runs/benchmarks/bridge.json (--out).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
@@ -20,10 +19,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from report import machine, make_parser, write_report
 from tqdm import tqdm
 
 from ganglion.core.cli import main as ganglion
-from ganglion.core.paths import write_json
 from ganglion.training.policy.scoring import error_columns
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes/policy_recorded.yaml"
@@ -47,10 +46,9 @@ def scored(episodes: Path, features: Path, out: Path, seed: int) -> Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "bridge")
     parser.add_argument("data", type=Path, help="folder of BridgeData RLDS files")
     parser.add_argument("--splits", type=int, default=8, help="how many splits to train on")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/bridge.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,13 +64,13 @@ def main() -> None:
         who: float(np.median([table["best"]["all"] / table[who]["all"] for table in tables]))
         for who in ("mean", "last action")
     }
-    write_json(options.out, {"splits": tables, "medians": medians, "best_over": ratios})
     columns = ("policy", "best", "mean", "last action")
     print(f"median of {len(tables)} splits" + "".join(f"{who:>12}" for who in columns))
     for dimension in medians["mean"]:
         print(f"{dimension:<18}" + "".join(f"{medians[who][dimension]:>12.4f}" for who in columns))
     print("best over " + ", ".join(f"{who} {ratio:.3f}" for who, ratio in ratios.items()))
-    print(f"written to {options.out}")
+    facts = machine("ganglion", "torch", "transformers")
+    write_report(options.out, {"machine": facts, "splits": tables, "medians": medians, "best_over": ratios})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How an adapter for chess_board does on boards that nobody drew for it, square by square.
 
-    python benchmarks/chess_board.py --adapter runs/chess_board --piece_sets DIR --diagrams DIR --out chess_board.json
+    python benchmarks/chess_board.py --adapter runs/chess_board --piece_sets DIR --diagrams DIR
 
 Fresh boards are drawn here and now with a seed of their own: with the glyphs that training has too, and with the SVG
 sets of --piece_sets, which it has not, where none were trained on. --diagrams is a folder with labels.json of real
@@ -16,62 +16,38 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ganglion.core.errors import GanglionError
-from ganglion.core.paths import write_json
+from adapter_checks import exit_code, score
+from report import make_parser, write_report
+
 from ganglion.training.data.importing import ImportConfig
 from ganglion.training.data.importing import run as import_data
 from ganglion.training.data.synth import SynthConfig
 from ganglion.training.data.synth import run as synthesize
-from ganglion.training.evaluate.config import EvaluateConfig
-from ganglion.training.evaluate.report import table
-from ganglion.training.evaluate.run import evaluate
 from ganglion.training.sft.run_folder import VALIDATION_FILE
 
 CLIP_PREDICTOR = 0.7932
 SEED = 977  # of boards used for nothing else
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = make_parser(__doc__, "chess_board")
     parser.add_argument("--adapter", type=Path, required=True, help="folder that 'ganglion train sft' wrote")
     parser.add_argument("--count", type=int, default=300, help="fresh boards of each kind")
     parser.add_argument("--base_count", type=int, default=30, help="rows for the untuned base, which seldom stops")
     parser.add_argument("--piece_sets", type=Path, help="folder of folders of SVG pieces; left out: not run")
     parser.add_argument("--diagrams", type=Path, help="folder with labels.json; left out: not run")
-    parser.add_argument("--out", type=Path, default=Path("chess_board.json"), help="where the figures go")
     args = parser.parse_args()
-    try:
-        found = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in prepared(Path(folder), args).items():
-                out = Path(folder) / f"{name}_scores"
-                config = EvaluateConfig(adapter=args.adapter, data=data, out=out, base_limit=args.base_count)
-                found[name] = evaluate(config)
-                print(f"{name}\n{table(found[name])}\n")
-        curve = learning_curve(args.adapter)
-        squares = {name: scores["adapter"]["square_accuracy_as_shown"] for name, scores in found.items()}
-        ratios = {name: value / CLIP_PREDICTOR for name, value in squares.items()}
-        for name, ratio in ratios.items():
-            print(
-                f"{name}: {squares[name]:.4f} of squares, {ratio:.3f} times the CLIP-based predictor's {CLIP_PREDICTOR}"
-            )
-        for step, value in curve:
-            print(f"step {step}: {value:.4f}")
-        write_json(
-            args.out,
-            {
-                "adapter": str(args.adapter),
-                "clip_predictor": CLIP_PREDICTOR,
-                "times_clip_predictor": ratios,
-                "learning_curve": curve,
-                "checks": found,
-            },
-        )
-    except GanglionError as error:
-        print(f"chess_board: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"figures in {args.out}")
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        found = score(args.adapter, prepared(Path(folder), args), base_limit=args.base_count)
+    squares = {name: scores["adapter"]["square_accuracy_as_shown"] for name, scores in found.items()}
+    ratios = {name: value / CLIP_PREDICTOR for name, value in squares.items()}
+    for name, ratio in ratios.items():
+        print(f"{name}: {squares[name]:.4f} of squares, {ratio:.3f} times the CLIP-based predictor's {CLIP_PREDICTOR}")
+    curve = learning_curve(args.adapter)
+    for step, value in curve:
+        print(f"step {step}: {value:.4f}")
+    facts = {"adapter": str(args.adapter), "clip_predictor": CLIP_PREDICTOR, "times_clip_predictor": ratios}
+    write_report(args.out, {**facts, "learning_curve": curve, "checks": found})
 
 
 def prepared(folder: Path, args: argparse.Namespace) -> dict[str, Path]:
@@ -98,4 +74,4 @@ def learning_curve(adapter: Path) -> list[tuple[int, float]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -14,13 +14,11 @@ runs/benchmarks/constrained_decoding.json (--out).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import io
 import itertools
 import logging
-import os
 import random
 import string
 import tempfile
@@ -29,11 +27,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import llguidance
 import numpy as np
-import onnxruntime
 from decoding_probe import Probe, Trace
 from PIL import Image
+from report import machine, make_parser, write_report
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
 
@@ -41,7 +38,6 @@ from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.datafile import read_datafile
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
-from ganglion.core.paths import write_json
 from ganglion.core.tasks import Example, Task, get_task, read_answer, task_names
 from ganglion.serving.vlm.engine import VlmAnswer, VlmEngine
 from ganglion.serving.vlm.grammar import GrammarCompiler
@@ -294,13 +290,13 @@ LARGE = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, "constrained_decoding")
     parser.add_argument("--bundle", type=Path, help="a bundle with a VLM; default: --base, without an adapter")
     parser.add_argument("--base", default="offline:qwen3_vl?untrained", help="exported where no bundle is given")
     parser.add_argument("--count", type=int, default=40, help="prompts of each task, each answered four times")
     parser.add_argument("--quick", action="store_true", help="six prompts of each task")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/constrained_decoding.json"))
     options = parser.parse_args()
+    hardware = machine("onnxruntime", "llguidance")
     quiet()
     logging.disable(logging.WARNING)
     count = 6 if options.quick else options.count
@@ -333,18 +329,14 @@ def main() -> None:
     facts = {
         "model": part.base_id,
         "vocabulary": asker.engine._grammars.vocabulary,
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "onnxruntime": onnxruntime.__version__,
-        "llguidance": llguidance.__version__,
+        "hardware": hardware,
     }
-    large_facts = {"vocabulary": VOCABULARY, "open_ms": open_ms, "rows": large}
-    write_json(options.out, {**facts, "rows": rows, "large_vocabulary": large_facts})
     print("  ".join(f"{name} {value}" for name, value in facts.items()))
     print_table(rows, ANSWERS)
     print(f"\n{VOCABULARY:,} tokens, no decoder; reading the tokenizer took {open_ms:.0f} ms")
     print_table(large, LARGE)
-    print(f"written to {options.out}")
+    large_facts = {"vocabulary": VOCABULARY, "open_ms": open_ms, "rows": large}
+    write_report(options.out, {**facts, "rows": rows, "large_vocabulary": large_facts})
 
 
 if __name__ == "__main__":

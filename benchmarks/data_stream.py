@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import resource
 import subprocess
@@ -25,9 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from report import machine, make_parser, write_report
+
 from ganglion.core.cli import main as ganglion
 from ganglion.core.datafile import read_datafile
-from ganglion.core.paths import write_json
 from ganglion.core.tasks import CHAT
 
 
@@ -99,8 +98,7 @@ def in_process(path: Path, limit_mb: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/data_stream.json"))
+    parser = make_parser(__doc__, "data_stream")
     parser.add_argument("--rows", type=int, default=250_000)
     parser.add_argument("--row_bytes", type=int, default=4000)
     parser.add_argument("--limit_mb", type=int, default=300, help="memory that a process may allocate")
@@ -109,6 +107,7 @@ def main() -> None:
     if args.read:
         print(json.dumps(read_all(args.read, args.limit_mb)))
         return
+    facts = {"hardware": machine("pyarrow"), "rows": args.rows}
     with tempfile.TemporaryDirectory() as folder:
         lines, listed, arrow = (Path(folder) / name for name in ("rows.jsonl", "rows.json", "set"))
         write_rows(lines, listed, args.rows, args.row_bytes)
@@ -123,8 +122,6 @@ def main() -> None:
         "rows_per_second": args.rows / seconds,
         "peak_mb": peak.megabytes["RssAnon"],
     }
-    hardware = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
-    write_json(args.out, {"hardware": hardware, "rows": args.rows, "import": imported, "read": found})
     print(f"import: {imported['rows_per_second']:,.0f} rows/s, {imported['peak_mb']:.0f} MB of its own at most")
     print(
         f"{'form':<6} {'file MB':>8} {'limit MB':>9} {'check rows/s':>13} {'random/s':>9} {'peak MB':>8} {'cache':>6}"
@@ -137,7 +134,7 @@ def main() -> None:
         speed = f"{row['checked_rows_per_second']:>13,.0f} {row['random_rows_per_second']:>9,.0f}"
         memory = f"{row['peak_mb']:>8.0f} {row['peak_cache_mb']:>6.0f}"
         print(f"{row['form']:<6} {row['file_mb']:>8.0f} {limit:>9} {speed} {memory}")
-    print(f"written to {args.out}")
+    write_report(args.out, {**facts, "import": imported, "read": found})
 
 
 if __name__ == "__main__":

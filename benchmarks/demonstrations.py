@@ -11,9 +11,7 @@ machine don't lengthen. Writes runs/benchmarks/demonstrations.json (--out).
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import machine, make_parser, write_report
 
-from ganglion.core.paths import write_json
 from ganglion.core.specs import default_robot
 from ganglion.training.demonstrations.cutting import cut_chunk, cut_window
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
@@ -89,12 +87,12 @@ def timed(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/demonstrations.json"))
+    parser = make_parser(__doc__, "demonstrations")
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--reads", type=int, default=2000)
     args = parser.parse_args()
+    facts = {"hardware": machine("numpy"), "episodes": args.episodes, "seconds": args.seconds}
     robot = default_robot()
     sensor = robot.sensors[0]
 
@@ -126,13 +124,11 @@ def main() -> None:
             "file loaded whole": timed(episodes, 0, few, whole, cold=False),
             "file loaded whole, cold": timed(episodes, 0, few, whole, cold=True),
         }
-    hardware = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
-    write_json(args.out, {"hardware": hardware, "episodes": args.episodes, "seconds": args.seconds, "read": found})
     columns = ("wall_p50_us", "wall_p95_us", "cpu_p50_us", "cpu_p95_us")
     print(f"{'window of 650 x 1026':<26}" + "".join(f"{column:>13}" for column in columns))
     for name, row in found.items():
         print(f"{name:<26}" + "".join(f"{row[column]:>13.0f}" for column in columns))
-    print(f"written to {args.out}")
+    write_report(args.out, {**facts, "read": found})
 
 
 if __name__ == "__main__":

@@ -20,40 +20,36 @@ int8 is here for its speed only: its scales depend on all that a call encodes, s
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from report import machine, make_parser, write_report
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from ganglion.core.paths import write_json
 from ganglion.core.specs import default_robot
 from ganglion.export.onnx_file import write_onnx
 from ganglion.export.policy_graph import write_sensor_stream
-from ganglion.model.policy.config import Size, policy_config
+from ganglion.model.policy.config import SIZES, Size, policy_config
 from ganglion.model.policy.sensor_encoder import SensorEncoder
 from ganglion.serving.vlm.session import open_session
 
 HOPS = {"13": 1, "65": 5, "130": 10}  # frames that come of so many samples at once
 STATE = ("conv_state", "kv_state", "seen")
 WARM, REPEATS = 3, 5  # calls of a kind in a round: before measuring, and measured
-LAST_LEVEL_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
 MEMORY_BYTES = 1 << 28  # of the buffer that no cache holds
 
 
@@ -181,22 +177,6 @@ def figures(times: Mapping[str, list[list[float]]], of: Case, memory_gb_per_s: f
     }
 
 
-def hardware() -> dict[str, Any]:
-    """What it runs on."""
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    lines = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    lines = {name.strip(): value.strip() for name, value in lines.items()}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return {
-        "cpu": lines.get("model name") or platform.processor() or platform.machine(),
-        "instructions": [name for name in wanted if name in lines.get("flags", "").split()],
-        "cores": os.cpu_count(),
-        "last_level_cache": LAST_LEVEL_CACHE.read_text().strip() if LAST_LEVEL_CACHE.exists() else None,
-        "onnxruntime": onnxruntime.__version__,
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
-    }
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows for people: a line of facts, then one for each kind of call."""
     lines = [f"{'':<14}{'GFLOP':>8}{'p50 ms':>10}{'p90':>9}{'p99':>9}{'first':>9}   window over hop"]
@@ -214,24 +194,24 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/encoder.json"))
+    parser = make_parser(__doc__, "encoder")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        cases = [
-            case for size in tqdm(get_args(Size), desc="export", disable=None) for case in cases_of(size, Path(folder))
-        ]
-    before = os.getloadavg()
-    report = {"threads": 1, "rounds": options.rounds, **measure(cases, options.rounds)}
-    report |= {"hardware": hardware(), "load_before": before, "load_after": os.getloadavg()}
-    write_json(options.out, report)
-    print(json.dumps(report["hardware"]))
-    print(f"memory {report['memory_gb_per_s']:.1f} GB/s, load {before[0]:.1f}")
-    print(table(report["rows"]))
-    print(f"written to {options.out}")
+        cases = [case for size in tqdm(SIZES, desc="export", disable=None) for case in cases_of(size, Path(folder))]
+    facts = {
+        "hardware": machine("onnxruntime", "torch"),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+        "threads": 1,
+        "rounds": options.rounds,
+    }
+    found = measure(cases, options.rounds)
+    print(json.dumps(facts))
+    print(f"memory {found['memory_gb_per_s']:.1f} GB/s")
+    print(table(found["rows"]))
+    write_report(options.out, {**facts, "load_after": os.getloadavg()[0], **found})
 
 
 if __name__ == "__main__":

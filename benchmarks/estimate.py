@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ganglion.core.paths import write_json
+from report import machine, make_parser, write_report
 
 WIDE_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 10, "num_attention_heads": 12}
 WIDE_VISION = {"embed_dim": 512, "hidden_size": 768, "depth": 6, "num_heads": 8}
@@ -176,8 +176,7 @@ def row_line(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/estimate.json"))
+    parser = make_parser(__doc__, "estimate")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--case", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -186,9 +185,10 @@ def main() -> None:
         base, size, quantization, gc, mapped = args.case
         print(json.dumps(one_case(base, size, quantization, gc == "1", mapped == "1", args.steps)))
         return
+    hardware = machine("torch", "transformers", "peft")
     print(f"{'':<38} {'predicted measured':>18}     ratio  beyond process   predicted measured   ratio")
     rows = measure(args.steps)
-    write_json(args.out, {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "rows": rows})
+    write_report(args.out, {"hardware": hardware, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How an adapter for gui_step does on episodes it never saw, with its own memory, with the true one and with none.
 
-    python benchmarks/gui_step.py --adapter runs/gui_step --screenagent DIR --out gui_step.json
+    python benchmarks/gui_step.py --adapter runs/gui_step --screenagent DIR
 
 Fresh episodes are drawn here and now with a seed of their own, once with goals said as in training and once with
 held-out goals. What a player without memory could reach at best is known by construction and stands beside
@@ -15,49 +15,35 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ganglion.core.errors import GanglionError
-from ganglion.core.paths import write_json
+from adapter_checks import exit_code, score
+from report import make_parser, write_report
+
 from ganglion.training.data.importing import ImportConfig
 from ganglion.training.data.importing import run as import_data
 from ganglion.training.data.synth import SynthConfig
 from ganglion.training.data.synth import run as synthesize
-from ganglion.training.evaluate.config import EvaluateConfig
-from ganglion.training.evaluate.report import table
-from ganglion.training.evaluate.run import evaluate
 
 SEED = 977  # of episodes used for nothing else
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = make_parser(__doc__, "gui_step")
     parser.add_argument("--adapter", type=Path, required=True, help="folder that 'ganglion train sft' wrote")
     parser.add_argument("--count", type=int, default=100, help="fresh episodes of each kind")
     parser.add_argument("--base_count", type=int, default=20, help="steps for the untuned base, which seldom stops")
     parser.add_argument("--screenagent", type=Path, help="folder of sessions; left out: not run")
-    parser.add_argument("--out", type=Path, default=Path("gui_step.json"), help="where the figures go")
     args = parser.parse_args()
-    try:
-        found, made = {}, {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in prepared(Path(folder), args).items():
-                out = Path(folder) / f"{name}_scores"
-                config = EvaluateConfig(adapter=args.adapter, data=data, out=out, base_limit=args.base_count)
-                found[name] = evaluate(config)
-                made |= {name: ceiling} if (ceiling := memoryless_ceiling(data.parent)) is not None else {}
-                print(f"{name}\n{table(found[name])}\n")
-        gains = {name: gain(scores) for name, scores in found.items()}
-        for name, figures in gains.items():
-            best = f", at best {made[name]:.3f} without any memory" if name in made else ""
-            print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()) + best)
-        write_json(
-            args.out,
-            {"adapter": str(args.adapter), "gains": gains, "memoryless_ceiling": made, "checks": found},
-        )
-    except GanglionError as error:
-        print(f"gui_step: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"figures in {args.out}")
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        files = prepared(Path(folder), args)
+        ceilings = {name: memoryless_ceiling(data.parent) for name, data in files.items()}
+        found = score(args.adapter, files, base_limit=args.base_count)
+    made = {name: ceiling for name, ceiling in ceilings.items() if ceiling is not None}
+    gains = {name: gain(scores) for name, scores in found.items()}
+    for name, figures in gains.items():
+        best = f", at best {made[name]:.3f} without any memory" if name in made else ""
+        print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()) + best)
+    facts = {"adapter": str(args.adapter), "gains": gains, "memoryless_ceiling": made}
+    write_report(args.out, {**facts, "checks": found})
 
 
 def prepared(folder: Path, args: argparse.Namespace) -> dict[str, Path]:
@@ -88,4 +74,4 @@ def memoryless_ceiling(folder: Path) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -1,29 +1,27 @@
 """How long a hop takes to become an action, in-process: PolicySession.send_hop with and without camera frames.
 
-    python benchmarks/hop_to_action.py [--bundle runs/quickstart/bundle] [--out hop_to_action.json]
+    python benchmarks/hop_to_action.py [--bundle runs/quickstart/bundle]
 
 Hops come at the robot's own pace, as in use (a core that slept is slower than one kept busy), and once back to back,
 from a real-time thread where that is allowed, as in the bridge. Frames come at camera rate; their encoding shares the
-cores with the hops. Without --bundle, a policy of the default
-robot with random weights is exported first (needs the export extra); its speed is that of a trained one.
+cores with the hops. Without --bundle, a policy of the default robot with random weights is exported first (needs the
+export extra); its speed is that of a trained one.
 """
 
-import argparse
 import itertools
 import math
-import os
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+from report import machine, make_parser, write_report
 
 from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.manifest import FORMAT_VERSION, Manifest
 from ganglion.core.messages import Frame, Hop
-from ganglion.core.paths import write_json
-from ganglion.core.specs import CameraSpec, RobotSpec, default_robot, to_dict
+from ganglion.core.specs import CameraSpec, default_robot, to_dict
 from ganglion.robot_bridge.camera import encode_frame
 from ganglion.robot_bridge.pacing import Sleeper, enter_real_time
 from ganglion.serving.policy.engine import PolicyEngine
@@ -33,22 +31,22 @@ SKIPPED = 10  # ready replies before measuring
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, "hop_to_action")
     parser.add_argument("--bundle", type=Path, help="a bundle with a policy; default: random weights")
     parser.add_argument("--hops", type=int, default=500, help="hops measured in each case")
-    parser.add_argument("--out", type=Path, default=Path("hop_to_action.json"), help="where the figures go as JSON")
     options = parser.parse_args()
+    hardware = machine("onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
         bundle = options.bundle or random_bundle(Path(folder))
         # Frames may get as old as they like: every hop must reach the action head.
         with PolicyEngine.open(open_bundle(bundle), hold_after_ms=math.inf) as engine:
             granted = enter_real_time(priority=40, lock_memory=False)
             cases = measure(engine, options.hops)
-    facts = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "scheduler": granted.scheduler, "hops": options.hops}
-    write_json(options.out, {**facts, "send_hop_ms": cases})
     for case, legs in cases.items():
         for leg, figures in legs.items():
             print(f"{case:<14} {leg:<11} " + "  ".join(f"{name} {value:7.3f}" for name, value in figures.items()))
+    facts = {"hardware": hardware, "scheduler": granted.scheduler, "hops": options.hops}
+    write_report(options.out, {**facts, "send_hop_ms": cases})
 
 
 def measure(engine: PolicyEngine, hops: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -119,24 +117,24 @@ def random_bundle(folder: Path) -> Path:
     """A bundle of the default robot's `small` policy with random weights."""
     import torch
 
-    from ganglion.core.normalization import Normalization, Scale, write_normalization
+    from ganglion.core.normalization import Normalization, Scale
     from ganglion.export.onnx_policy import export_policy
-    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.backbone.backbone import Backbone
+    from ganglion.model.backbone.facts import describe_backbone
     from ganglion.model.policy.config import policy_config
+    from ganglion.model.policy.network import PolicyNetwork
     from ganglion.model.policy.policy import VLAPolicy
-    from ganglion.model.vlm import load_vlm
+    from ganglion.training.quiet import quiet
 
-    robot: RobotSpec = default_robot()
-    base, trained, bundle = "offline:qwen2_vl?untrained", folder / "trained", folder / "bundle"
-    width = load_vlm(resolve_base(base)).config.get_text_config().hidden_size
+    quiet()
+    robot, trained, bundle = default_robot(), folder / "trained", folder / "bundle"
+    facts = describe_backbone("offline:qwen2_vl?untrained", 1, precision="float32")
     torch.manual_seed(0)
-    VLAPolicy(policy_config(robot, "small", vl_width=width)).save_pretrained(trained)
+    network = PolicyNetwork(policy_config(robot, "small", vl_width=facts.vl_width))
     sizes = robot.sensors[0].channels, robot.actions.dim
-    scales = [Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes]
-    write_normalization(trained / "norm.json", Normalization(*scales))
-    write_json(trained / "robot.json", to_dict(robot))
-    facts = {"base": base, "base_hash": base_hash(resolve_base(base)), "vl_layer": 1, "vl_age_ms": [0, 150]}
-    write_json(trained / "run.json", {**facts, "instruction": "Touch the bright mark."})
+    norm = Normalization(*(Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes))
+    vl = {**facts.to_dict(), "instruction": "Touch the bright mark.", "age_ms": [0, 150]}
+    VLAPolicy(network, robot, norm, vl, Backbone(facts, "cpu")).save_pretrained(trained)
     part, parity = export_policy(trained, bundle)
     seal_bundle(bundle, Manifest(FORMAT_VERSION, "benchmark", {}, {}, tuple(parity), to_dict(robot), policy=part))
     return bundle

@@ -11,7 +11,6 @@ causal, has an answer every hop for a fraction of the work. Writes runs/benchmar
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from report import machine, make_parser, write_report
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ganglion.core.paths import write_json
 from ganglion.model.policy.config import policy_config
 from ganglion.model.policy.network import PolicyNetwork
 from ganglion.training.policy.batch import Batch, predict
@@ -169,13 +168,11 @@ def row(source: OctSource, off: Tensor) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "oct_pose")
     parser.add_argument("data", type=Path, help="folder of OCT volumes (.npz)")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/oct_pose.json"))
     options = parser.parse_args()
-    found = compete(options.data, options.steps)
-    write_json(options.out, found)
+    facts, found = machine("ganglion", "torch"), compete(options.data, options.steps)
     dimensions = [name for name in found["errors"]["mean"] if name != "all"]
     print(f"{'':<26}{'all, sd':>9}" + "".join(f"{name:>8}" for name in dimensions) + "   parameters  ms/step  rate")
     for name, errors in found["errors"].items():
@@ -186,7 +183,7 @@ def main() -> None:
             else ""
         )
         print(line + more)
-    print(f"written to {options.out}")
+    write_report(options.out, {"machine": facts, **found})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import machine, make_parser, write_report
 from tqdm import tqdm
 
 from ganglion.core.cli import main as ganglion
-from ganglion.core.paths import write_json
 from ganglion.core.specs import ActionSpec, CameraSpec, RobotSpec, StateSpec
 from ganglion.model.vlm import preferred_device
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
@@ -112,13 +111,12 @@ def compare(data: Path, cache: Path, options: argparse.Namespace) -> dict[str, A
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "policy_training")
     parser.add_argument("--data", type=Path, help="a set of episodes with cameras; default: noise")
     parser.add_argument("--base", default="offline:qwen2_vl")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/policy_training.json"))
-    options = parser.parse_args()
+    options, facts = parser.parse_args(), machine("ganglion", "torch", "transformers")
     with tempfile.TemporaryDirectory() as name:
         data, cache = options.data or noise(Path(name) / "set"), Path(name) / "features"
         with contextlib.redirect_stdout(sys.stderr):
@@ -126,12 +124,11 @@ def main() -> None:
                 sys.exit(code)
         found = compare(data, cache, options)
     device = str(preferred_device())
-    write_json(options.out, {**found, "base": options.base, "device": device, "load": os.getloadavg()[0]})
     ms = found["ms_per_sample"]
     print(f"ms per sample on {device}: uncached {ms['uncached']:.2f}, cached {ms['cached']:.2f}")
     print(f"cached is {found['uncached_over_cached']:.1f} times as fast")
     print(f"largest difference of losses in {options.steps + 2} steps: {found['largest_loss_difference']:.1e}")
-    print(f"written to {options.out}")
+    write_report(options.out, {"machine": facts, "base": options.base, "device": device, **found})
 
 
 if __name__ == "__main__":

@@ -13,16 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from report import machine, make_parser, write_report
 
 TRAINERS = ("ganglion", "trl")
 WARM_STEPS = 2  # left out at the start of the first pass
@@ -34,6 +34,7 @@ def main() -> None:
     if args.worker:
         print(json.dumps(work(args)))
         return
+    hardware = machine("torch", "transformers", "peft", "bitsandbytes", "trl")
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         command = [sys.executable, "-m", "ganglion.core.cli", "data", "synth", "exo_assist", "--out", str(data)]
@@ -45,7 +46,7 @@ def main() -> None:
                 print(f"{repetition + 1}/{args.repeats} {name:<9}", told(runs[name][-1]))
         profile = in_process("ganglion", data / "data.json", args, "--profile") if args.profile else {"profile": []}
     report = {
-        "machine": machine(),
+        "hardware": hardware,
         "options": vars(args) | {"out": str(args.out)},
         "runs": runs,
         **compared(runs),
@@ -57,20 +58,17 @@ def main() -> None:
         print(f"{key:<22}{row['ganglion']:>10.2f}{row['trl']:>10.2f}{row['ratio']:>8.2f}")
     for line in profile["profile"]:
         print(f"{line['share']:>7.1%}  {line['name']}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=2))
-    print(f"written to {args.out}")
+    write_report(args.out, report)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "training")
     parser.add_argument("--base", default="offline:qwen2_vl", help="what both fine-tune")
     parser.add_argument("--rows", type=int, default=160)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quantization", choices=("nf4", "none"), default="nf4")
     parser.add_argument("--profile", action="store_true", help="say where our time goes")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/training.json"))
     parser.add_argument("--worker", choices=TRAINERS, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -100,16 +98,6 @@ def told(run: dict[str, Any]) -> str:
     return (
         f"{first:6.1f} rows/s, then {second:6.1f}; {run['peak_memory_mib']:.0f} MiB, first loss {run['first_loss']:.4f}"
     )
-
-
-def machine() -> dict[str, Any]:
-    packages = ("torch", "transformers", "peft", "bitsandbytes", "trl")
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        **{name: version(name) for name in packages},
-    }
 
 
 def work(args: argparse.Namespace) -> dict[str, Any]:

@@ -215,6 +215,10 @@ def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
     positions = position_ids(backbone.model.get_base_model(), inputs).numpy()
     (found,) = session(tmp_path / "bundle", "vl_encoder.onnx").run(None, {**feeds, "position_ids": positions})
     np.testing.assert_allclose(found, tuned.numpy(), atol=1e-5 * float(tuned.abs().max()), rtol=0)
+    shutil.rmtree(tmp_path / "trained/backbone")
+    with pytest.raises(InputError, match=r"trained/backbone: is missing: the backbone learned \(lora\)"):
+        export_policy(tmp_path / "trained", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.fixture(scope="module")

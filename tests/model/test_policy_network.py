@@ -158,7 +158,7 @@ def test_the_robot_s_spec_shapes_the_policy() -> None:
     stated = type(robot)(**{**vars(robot), "state": StateSpec(("a", "b"), ("rad", "rad"), 50.0)})
     assert policy_config(stated, "tiny").state_dim == 2
     assert policy_config(robot, "tiny", vl_width=48, fusion="none").channel_groups == ()
-    with pytest.raises(InputError, match="unknown policy size 'huge'"):
+    with pytest.raises(InputError, match="size is 'huge'"):
         policy_config(robot, "huge")
     with pytest.raises(InputError, match="reads nothing"):
         policy_config(robot, "tiny", fusion="none")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganglion.core.errors import InputError
-from ganglion.training.policy.moments import Order
+from ganglion.training.policy.order import Order
 
 FELT = np.arange(1000) % 18 == 0  # 5.6 %
 

@@ -13,12 +13,14 @@ from policy_for_test import BLIND, ROBOT, SENSORLESS, options, recorded, recordi
 from ganglion.core.errors import InputError
 from ganglion.core.specs import StateSpec
 from ganglion.training.demonstrations.cutting import cut_chunk, cut_window
+from ganglion.training.demonstrations.episode import Stream
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.policy.batch import losses
 from ganglion.training.policy.learner import make_learner
 from ganglion.training.policy.loop import prepared
 from ganglion.training.policy.recorded import RecordedSource
 from ganglion.training.policy.robots import common_robot
+from ganglion.training.policy.run import run
 
 CPU = torch.device("cpu")
 
@@ -147,6 +149,19 @@ def test_sets_with_and_without_the_sensor_mix_if_they_are_of_one_robot(tmp_path:
     faster = replace(ROBOT, actions=replace(ROBOT.actions, rate_hz=30.0))
     with pytest.raises(InputError, match="b: has other actions than a"):
         common_robot([("a", ROBOT), ("b", faster)])
+
+
+def test_actions_that_never_change_are_scored_and_nothing_held_back_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    episodes = [recording(k, robot=BLIND) for k in range(4)]
+    still = [replace(e, actions=Stream(e.actions.stamps_ns, np.ones_like(e.actions.values))) for e in episodes]
+    written(tmp_path / "still", *still, robot=BLIND)
+    run(options(tmp_path / "still", tmp_path / "out", steps=1, test_share=0.25, validation_share=0.0))
+    assert "policy in" in capsys.readouterr().out and (tmp_path / "out/run.json").is_file()
+    run(options(tmp_path / "still", tmp_path / "all", steps=1, test_share=0.0, validation_share=0.0))
+    assert "nothing was held back" in capsys.readouterr().out
+    assert "No data was held back" in (tmp_path / "all/README.md").read_text()
 
 
 def test_one_session_of_which_nothing_can_be_held_back_is_named(tmp_path: Path) -> None:

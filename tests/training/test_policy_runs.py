@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_the_second_stage_goes_on_from_the_first_now_with_the_sensor(blind: Path
     assert [entry["sensor_share"] > 0 for entry in history(second) if "loss" in entry] == [True]
     for name, value in weights(first).items():
         torch.testing.assert_close(weights(second)[name], value, atol=1e-6, rtol=0)
-    with pytest.raises(InputError, match="first: has fusion gated, the run concat"):
+    with pytest.raises(InputError, match=r'first: has another fusion \("gated", now "concat"\)'):
         train_policy(options(blind, tmp_path / "third", init_from=first))
     with pytest.raises(InputError, match=r"model\.safetensors: is missing"):
         train_policy(options(blind, tmp_path / "third", init_from=tmp_path))
@@ -194,6 +195,38 @@ def test_a_backbone_that_learns_is_saved_with_the_policy_and_decides_with_it(
         plain.predict(frames, None, sensors, state)
     untuned = VLAPolicy(policy.network, policy.robot, policy.norm, policy.vl, fresh_backbone(policy))
     assert np.abs(untuned.predict(frames, "touch peak 1", sensors, state, vl_age_s=0.05) - chunk).max() > 1e-6
+    frozen = options(seen, tmp_path / "second", init_from=out, steps=1)
+    with pytest.raises(InputError, match=rf"let its backbone learn \({mode}\), --vl.finetune is none"):
+        train_policy(frozen)
+    shutil.rmtree(out / "backbone")
+    for use in (
+        lambda: VLAPolicy.from_pretrained(out),
+        lambda: train_policy(replace(frozen, out=tmp_path / "third", vl=vl)),
+    ):
+        with pytest.raises(
+            InputError, match=rf"backbone: is missing: the backbone learned \({mode}\); copy the folder"
+        ):
+            use()
+    assert json.loads((out / "vl.json").read_text())["finetune"] == mode
+    VLAPolicy.from_pretrained(out, backbone=False).save_pretrained(tmp_path / "copy")
+    with pytest.raises(InputError, match="backbone: is missing"):
+        VLAPolicy.from_pretrained(tmp_path / "copy")
+
+
+def test_a_stage_takes_over_what_the_backbone_learned(seen: Path, tmp_path: Path) -> None:
+    vl = VlOptions(base=UNTRAINED, finetune="lora", r=4)
+    train_policy(options(seen, tmp_path / "first", vl=vl, steps=1, batch_size=2, optim=OptimOptions(lr_vl=1e-2)))
+    stage = options(seen, tmp_path / "second", vl=vl, steps=1, init_from=tmp_path / "first")
+    train_policy(replace(stage, optim=OptimOptions(lr=1e-9, lr_sensor=1e-9, lr_vl=1e-12)))
+    adapters = [load_file(tmp_path / name / "backbone/adapter_model.safetensors") for name in ("first", "second")]
+    learned = [name for name in adapters[0] if "lora_B" in name]
+    assert learned and all(adapters[0][name].abs().max() > 0 for name in learned)
+    for name, value in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], value, atol=1e-9, rtol=0)
+    with pytest.raises(InputError, match=r"first: has another vl_layer \(2, now 1\); give the stage before the same"):
+        train_policy(replace(stage, out=tmp_path / "other", vl=replace(vl, layer=1)))
+    with pytest.raises(InputError, match=r"backbone: has another r \(4, now 8\); give the --vl options"):
+        train_policy(replace(stage, out=tmp_path / "third", vl=replace(vl, r=8)))
 
 
 def fresh_backbone(policy: VLAPolicy):
@@ -225,6 +258,11 @@ def test_predict_names_what_does_not_fit_and_takes_what_is_missing_for_absent(se
         (dict(state=np.zeros((2, 3))), "has rows"),
         (dict(images=[{"left": picture(1)}]), "row 0 has a camera 'left'"),
         (dict(present=np.ones((1, 49, 2), bool)), "present: has shape"),
+        (dict(instruction=["one", "two"]), "instruction: has 2 texts; give one, or 1"),
+        (dict(vl_age_s=[0.0, 0.1]), r"vl_age_s: has shape \(2,\)"),
+        (dict(noise=np.zeros((1, 3, 2))), r"noise: has shape \(1, 3, 2\); give \(1, 4, 2\)"),
+        (dict(images=[], sensors=None, state=None), "has rows"),
+        (dict(images=None, sensors=None, state=None), "has rows"),
     ):
         with pytest.raises(InputError, match=message):
             policy.predict(**{"images": frames, "sensors": sensors, "state": state, **wrong})
@@ -242,9 +280,32 @@ def test_fusion_none_reads_no_sensor(seen: Path, tmp_path: Path) -> None:
 
 def test_a_robot_that_only_sees_trains_without_a_sensor(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "set", 0, 4, robot=replace(ROBOT, sensors=(), state=None))
-    with pytest.raises(InputError, match="fusion 'concat' contradicts"):
+    with pytest.raises(InputError, match=r"set: no robot has a sensor, --fusion is concat; give --fusion none"):
         train_policy(options(folder, tmp_path / "out", steps=1))
     assert train_policy(options(folder, tmp_path / "out", steps=1, fusion="none", force=True))["n"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vl": VlOptions(base=UNTRAINED, finetune="lora")}, r"--vl.finetune is lora, which is for recorded episodes"),
+        ({"cache": "features"}, "--cache is given, which is for recorded episodes with cameras; leave it out"),
+        ({"vl": VlOptions(base=UNTRAINED, vision=True)}, "--vl.vision is true, --vl.finetune is none"),
+        ({"data": ["{blind}", "{empty}"]}, "empty: holds no set of episodes; correct --data"),
+        ({"data": "{empty}"}, r"empty: holds no set of episodes and no OCT volume \(.npz\); correct --data"),
+    ],
+)
+def test_what_the_data_can_not_give_is_refused_before_the_folder_is_taken(
+    blind: Path, tmp_path: Path, changes: dict, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    if "data" in changes:
+        names = {"{blind}": str(blind), "{empty}": str(tmp_path / "empty")}
+        data = changes["data"]
+        changes = {"data": names[data] if isinstance(data, str) else [names[name] for name in data]}
+    with pytest.raises(InputError, match=message):
+        train_policy(options(blind, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
 
 
 def test_epochs_count_the_data(blind: Path, tmp_path: Path) -> None:
@@ -313,6 +374,13 @@ def test_a_cache_of_another_set_and_a_backbone_that_should_learn_are_refused(see
     assert main(["cache", str(other), "--base", UNTRAINED, "--out", str(cache)]) == 0
     with pytest.raises(InputError, match="features"):
         train_policy(options(seen, tmp_path / "out", cache=str(cache)))
+    for vl, what in (
+        (VlOptions(base="offline:qwen3_vl?untrained"), r"base_hash .*; add --vl\.base offline:qwen2_vl"),
+        (VlOptions(base=UNTRAINED, layer=1), r"vl_layer \(2, now 1\)"),
+        (VlOptions(base=UNTRAINED, max_pixels=784), r"image_processor\.max_pixels .*784"),
+    ):
+        with pytest.raises(InputError, match=f"features: holds VL features of another {what}"):
+            train_policy(options(other, tmp_path / vl.base.partition("?")[0] / str(vl.layer), cache=str(cache), vl=vl))
     learning = VlOptions(base=UNTRAINED, finetune="lora")
     with pytest.raises(InputError, match=r"--vl\.finetune is lora"):
         train_policy(options(other, tmp_path / "out", cache=str(cache), vl=learning))

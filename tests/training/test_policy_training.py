@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_weights_unharmed(tmp_p
     off, _ = losses(learner.network, batch)
     off.mean().backward()
     with pytest.raises(GanglionError, match="loss is nan"):
-        take_step(make_optimizer(learner.groups, config.optim), float(off.mean()), 1.0)
+        take_step(make_optimizer(learner.groups, config.optim), off.mean().item(), 1.0)
     assert all(torch.equal(before[name], value) for name, value in learner.network.state_dict().items())
 
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_restores_every_number_and_a_damaged_one_is_named(tmp_path:
     def step(learner: Learner, optimizer: torch.optim.Optimizer, number: int) -> None:
         off, _ = losses(learner.network, learner.source.batch(number))
         off.mean().backward()
-        take_step(optimizer, float(off.mean()), 1.0)
+        take_step(optimizer, off.mean().item(), 1.0)
 
     one, two = blind_learner(config), blind_learner(replace(config, seed=1))
     optimizer, other = (make_optimizer(learner.groups, config.optim) for learner in (one, two))
@@ -264,15 +264,20 @@ def test_one_bad_volume_is_named_before_any_training(tmp_path: Path, capsys: pyt
         ("accumulation", 0, "--accumulation is 0"),
         ("epochs", 0.0, "--epochs is 0.0"),
         ("epochs", float("nan"), "--epochs is nan"),
+        ("epochs", float("inf"), "--epochs is inf"),
         ("test_share", 1.0, "--test_share is 1.0"),
         ("sensor_dropout", -0.1, "--sensor_dropout is -0.1"),
         ("optim", OptimOptions(lr=0.0), "--optim.lr is 0.0"),
         ("optim", OptimOptions(lr_sensor=float("nan")), "--optim.lr_sensor is nan"),
         ("optim", OptimOptions(warmup=1.5), "--optim.warmup is 1.5"),
         ("optim", OptimOptions(unit="hour"), "--optim.unit is 'hour'"),
+        ("optim", OptimOptions(betas=(0.9, 1.0)), r"--optim.betas is \[0.9, 1.0\]"),
+        ("optim", OptimOptions(weight_decay=1.0), "--optim.weight_decay is 1.0"),
         ("vl", VlOptions(age_ms=(100.0, 50.0)), "--vl.age_ms"),
         ("vl", VlOptions(finetune="some"), "--vl.finetune is 'some'"),
         ("vl", VlOptions(layer=-1), "--vl.layer is -1"),
+        ("vl", VlOptions(alpha=0.0), "--vl.alpha is 0.0"),
+        ("vl", VlOptions(dropout=1.0), "--vl.dropout is 1.0"),
         ("sensor", False, "--sensor false means nothing"),
         ("data", ["synthetic", "elsewhere"], "can't be mixed"),
         ("data", [], "no data"),

@@ -8,6 +8,7 @@
     fusion.py           how the chunk's tokens read their context: concat, cross_attention, gated, none
     action_expert.py    ActionExpert: context -> action chunk, by regression or flow matching
     network.py          PolicyNetwork: encoder and expert
+    folder.py           what the files of a policy's folder are, and whether they fit together
     policy.py           VLAPolicy: network, backbone, robot and normalization: images and samples in, real units out
 
 Import from the modules; this one stays light.

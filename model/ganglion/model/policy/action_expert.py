@@ -92,6 +92,7 @@ class ActionExpert(nn.Module):
 
     def _batch(self, context: Context) -> int:
         first: Any = getattr(context, context_fields(self.config)[0])
+        # While a graph is exported the size is a symbol, which int() would fix.
         return int(first.shape[0]) if not torch.compiler.is_exporting() else first.shape[0]
 
 

@@ -14,7 +14,7 @@ from ganglion.core.specs import RobotSpec
 Fusion = Literal["concat", "cross_attention", "gated", "none"]
 Head = Literal["regression", "flow"]
 Size = Literal["tiny", "slim", "small", "base"]
-FUSIONS, HEADS = get_args(Fusion), get_args(Head)
+FUSIONS, HEADS, SIZES = get_args(Fusion), get_args(Head), get_args(Size)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class PolicyConfig:
 
 
 # Encoder parameters at 1026 channels: tiny 0.3 M (tests), slim 0.4 M, small 3 M, base 33 M.
-_SIZES: Mapping[Size, Mapping[str, int]] = {
+_SHAPES: Mapping[Size, Mapping[str, int]] = {
     "tiny": {"width": 64, "layers": 2, "heads": 4, "attention_frames": 11, "expert_layers": 2},
     "slim": {"width": 64, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
     "small": {"width": 192, "layers": 4, "heads": 4, "attention_frames": 11, "expert_layers": 2},
@@ -144,8 +144,8 @@ def policy_config(
     Raises:
         InputError: unknown size, more than one sensor, or a window too short for the size.
     """
-    if size not in _SIZES:
-        raise InputError(f"unknown policy size {size!r}", remedy=f"use one of {list(_SIZES)}")
+    if size not in SIZES:
+        raise InputError(f"size is {size!r}", where="policy config", remedy=f"use one of {', '.join(SIZES)}")
     if len(robot.sensors) > 1:
         raise InputError(
             f"has {len(robot.sensors)} sensors",
@@ -165,7 +165,7 @@ def policy_config(
         flow_steps=flow_steps,
         vl_width=vl_width,
         state_dim=robot.state.dim if robot.state else 0,
-        **_SIZES[size],
+        **_SHAPES[size],
     )
 
 

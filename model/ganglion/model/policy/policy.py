@@ -1,14 +1,9 @@
-"""VLAPolicy: what a robot sees, feels and is told to do becomes an action chunk, in real units; saved as one folder.
-
-model.safetensors  config.json    encoder and expert (network.py)
-robot.json  norm.json             what its numbers mean
-vl.json  backbone/                with cameras: which backbone, and what of it was learned
-"""
+"""VLAPolicy: what a robot sees, feels and is told to do becomes an action chunk, in real units; saved as one folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +12,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganglion.core.errors import BundleError, InputError
+from ganglion.core.errors import InputError
 from ganglion.core.images import ImageLike
-from ganglion.core.normalization import Normalization, Scale, read_normalization, write_normalization
-from ganglion.core.paths import read_json, write_json
-from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
+from ganglion.core.normalization import Normalization, write_normalization
+from ganglion.core.paths import write_json
+from ganglion.core.specs import RobotSpec, to_dict
 from ganglion.model.backbone.backbone import Backbone
-from ganglion.model.backbone.facts import read_facts
-from ganglion.model.backbone.tuned import TUNED, load_tuned, save_tuned
-from ganglion.model.checkpoint import base_hash, resolve_base
-from ganglion.model.policy.config import PolicyConfig, config_to_dict, read_config
+from ganglion.model.backbone.tuned import TUNED, save_tuned
+from ganglion.model.policy.config import config_to_dict
 from ganglion.model.policy.context import Context
+from ganglion.model.policy.folder import (
+    CONFIG,
+    NORM,
+    ROBOT,
+    VL,
+    WEIGHTS,
+    check_parts,
+    load_backbone,
+    load_network,
+    read_norm,
+    read_robot,
+    read_vl,
+)
 from ganglion.model.policy.network import PolicyNetwork
-from ganglion.model.tensor_file import open_tensors, write_tensors
-
-WEIGHTS, CONFIG, ROBOT, NORM, VL = "model.safetensors", "config.json", "robot.json", "norm.json", "vl.json"
-_TRAINED = "give a folder that 'ganglion train policy' wrote"
-_COPY = "copy the folder again or train the policy again"
+from ganglion.model.tensor_file import write_tensors
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class VLAPolicy:
     norm      between the robot's units and the network's
     vl        with cameras: the backbone's facts (ganglion.model.backbone), "instruction" and "age_ms", the goal it was
               trained to follow where none is named and the range of ages it knows; else None
-    backbone  the loaded backbone, None without cameras or where it was left out
+    backbone  the loaded backbone, None without cameras, where it was left out, or where features came from a cache
     """
 
     network: PolicyNetwork
@@ -89,13 +91,10 @@ class VLAPolicy:
         if self.network.config.vl_width:
             context = self._see(context, images or [{}] * rows, instruction, vl_age_s)
         if self.network.config.state_dim:
-            assert self.norm.state is not None and self.robot.state is not None
-            values = np.full((rows, self.robot.state.dim), np.nan) if state is None else np.asarray(state)
-            _check_shape("state", values, (rows, self.robot.state.dim))
-            known = ~np.isnan(values).any(axis=1)
-            values = self.norm.state.normalize(np.nan_to_num(values))
-            context = context._replace(state=torch.as_tensor(values), state_known=torch.as_tensor(known))
+            context = self._know(context, rows, state)
         samples, recorded = self._feel(rows, sensors, present)
+        if noise is not None:
+            _check_shape("noise", noise, (rows, self.robot.actions.horizon, self.robot.actions.dim))
         start = None if noise is None else torch.as_tensor(noise, dtype=torch.float32, device=device)
         context = Context(*(None if value is None else value.to(device) for value in context))
         moved = (None if value is None else value.to(device) for value in (samples, recorded))
@@ -103,15 +102,20 @@ class VLAPolicy:
         return self.norm.action.denormalize(actions.float().cpu().numpy())
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the folder, each file atomically."""
+        """Write the folder (folder.py), each file atomically.
+
+        Raises:
+            GanglionError: the disk is full or the folder can't be written.
+        """
         write_tensors(folder / WEIGHTS, self.network.state_dict())
         write_json(folder / CONFIG, config_to_dict(self.network.config))
         write_json(folder / ROBOT, to_dict(self.robot))
         write_normalization(folder / NORM, self.norm)
-        if self.vl is not None:
-            write_json(folder / VL, dict(self.vl))
         if self.backbone is not None:
             save_tuned(self.backbone, folder / TUNED)
+        if self.vl is not None:
+            learned = self.backbone.tuned.mode if self.backbone else self.vl.get("finetune", "none")
+            write_json(folder / VL, {**self.vl, "finetune": learned})
 
     @classmethod
     def from_pretrained(
@@ -131,19 +135,24 @@ class VLAPolicy:
             vl_precision: of the backbone; None for the one that the policy was trained with.
 
         Raises:
-            InputError: a file is missing or damaged, weights and config disagree, or the base is not the one that the
-                policy was trained on.
+            InputError: a file is missing or damaged, what its backbone learned too; files disagree; or the base is not
+                the one that the policy was trained on.
         """
         folder = Path(folder)
         network = load_network(folder)
-        robot = robot_from_dict(read_json(folder / ROBOT, _TRAINED), folder / ROBOT)
-        vl = read_json(folder / VL, _TRAINED) if network.config.vl_width else None
-        norm = _read_norm(folder / NORM)
-        _check_robot(network.config, robot, norm, folder)
-        seen = _load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
+        robot, norm = read_robot(folder), read_norm(folder)
+        check_parts(network.config, robot, norm, folder)
+        vl = read_vl(folder) if network.config.vl_width else None
+        seen = load_backbone(folder, vl, device, vl_precision) if vl is not None and backbone else None
         return cls(network.to(device).eval(), robot, norm, vl, seen)
 
-    def _rows(self, images: Any, sensors: Any, state: Any) -> int:
+    def _rows(
+        self,
+        images: Sequence[Mapping[str, ImageLike]] | None,
+        sensors: npt.NDArray[np.floating] | None,
+        state: npt.NDArray[np.floating] | None,
+    ) -> int:
+        """How many rows there are, the same of all that is given."""
         config = self.network.config
         given = {"images": images, "sensors": sensors, "state": state}
         reads = {"images": config.vl_width, "sensors": config.channel_groups, "state": config.state_dim}
@@ -151,25 +160,42 @@ class VLAPolicy:
             if value is not None and not reads[name]:
                 raise InputError(f"this policy reads no {name}", where=f"robot {self.robot.name}", remedy="give none")
         counts = {name: len(value) for name, value in given.items() if value is not None}
-        if not counts or len(set(counts.values())) != 1:
+        if len(set(counts.values())) != 1 or 0 in counts.values():
             raise InputError(f"has rows {counts}", where="policy input", remedy="give as many of each, at least one")
         return next(iter(counts.values()))
 
     def _see(
-        self, context: Context, images: Sequence[Mapping[str, ImageLike]], instruction: Any, vl_age_s: Any
+        self,
+        context: Context,
+        images: Sequence[Mapping[str, ImageLike]],
+        instruction: str | Sequence[str] | None,
+        vl_age_s: float | Sequence[float],
     ) -> Context:
         if self.backbone is None or self.vl is None:
-            raise InputError("was loaded without its backbone", where=f"policy of {self.robot.name}")
-        cameras = [camera.name for camera in self.robot.cameras]
+            raise InputError(
+                "was loaded without its backbone", where=f"policy of {self.robot.name}", remedy="load it with backbone"
+            )
+        cameras, rows = [camera.name for camera in self.robot.cameras], len(images)
         for row, shown in enumerate(images):
             if unknown := sorted(set(shown) - set(cameras)):
                 raise InputError(f"row {row} has a camera {unknown[0]!r}", where="images", remedy=f"use {cameras}")
         ordered = [[shown[name] for name in cameras if name in shown] for shown in images]
-        goal = self.vl["instruction"] if instruction is None else instruction
-        goals = [goal] * len(images) if isinstance(goal, str) else list(goal)
+        goal: str | Sequence[str] = self.vl["instruction"] if instruction is None else instruction
+        goals = [goal] * rows if isinstance(goal, str) else list(goal)
+        ages_s = np.full(rows, vl_age_s, np.float32) if np.ndim(vl_age_s) == 0 else np.asarray(vl_age_s, np.float32)
+        if len(goals) != rows:
+            raise InputError(f"has {len(goals)} texts", where="instruction", remedy=f"give one, or {rows}")
+        _check_shape("vl_age_s", ages_s, (rows,))
         features, mask = self.backbone.features(ordered, goals)
-        ages = torch.as_tensor(np.broadcast_to(np.asarray(vl_age_s, np.float32), (len(images),)).copy())
-        return context._replace(vl_features=features, vl_mask=mask, vl_age_s=ages)
+        return context._replace(vl_features=features, vl_mask=mask, vl_age_s=torch.as_tensor(ages_s))
+
+    def _know(self, context: Context, rows: int, state: npt.NDArray[np.floating] | None) -> Context:
+        assert self.norm.state is not None and self.robot.state is not None
+        values = np.full((rows, self.robot.state.dim), np.nan) if state is None else np.asarray(state)
+        _check_shape("state", values, (rows, self.robot.state.dim))
+        known = torch.as_tensor(~np.isnan(values).any(axis=1))
+        normal = torch.as_tensor(self.norm.state.normalize(np.nan_to_num(values)))
+        return context._replace(state=normal, state_known=known)
 
     def _feel(
         self, rows: int, sensors: npt.NDArray[np.floating] | None, present: npt.NDArray[np.bool_] | None
@@ -192,70 +218,6 @@ class VLAPolicy:
             _check_shape("present", present, tuple(recorded.shape))
             recorded &= torch.as_tensor(present)
         return normal, recorded
-
-
-def load_network(folder: Path) -> PolicyNetwork:
-    """Encoder and expert alone, of a policy's folder.
-
-    Raises:
-        InputError: a file is missing or damaged, or weights and config disagree.
-    """
-    network, where = PolicyNetwork(read_config(folder / CONFIG)), folder / WEIGHTS
-    tensors, _ = open_tensors(where)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"doesn't fit {CONFIG} ({reason})", where=where, remedy=_COPY) from None
-    return network
-
-
-def _load_backbone(folder: Path, vl: Mapping[str, Any], device: torch.device | str, precision: str | None) -> Backbone:
-    facts, where = read_facts(vl, folder / VL), folder / VL
-    if missing := [name for name in ("instruction", "age_ms") if name not in vl]:
-        raise InputError(f"has no key {missing[0]!r}", where=where, remedy="train the policy again")
-    if (found := base_hash(resolve_base(facts.base))) != facts.base_hash:
-        raise InputError(
-            f"was trained on another base: {facts.base!r} has hash {found[:12]}, the policy wants"
-            f" {facts.base_hash[:12]}",
-            where=folder,
-            remedy="restore that base, or train the policy again",
-        )
-    backbone = Backbone(replace(facts, vl_precision=precision or facts.vl_precision), device)
-    if (folder / TUNED).is_dir():
-        load_tuned(backbone, folder / TUNED)
-    return backbone.eval()
-
-
-def _read_norm(path: Path) -> Normalization:
-    try:
-        return read_normalization(path)
-    except BundleError as error:
-        raise InputError(error.what, where=path, remedy=_COPY) from None
-
-
-def _check_robot(config: PolicyConfig, robot: RobotSpec, norm: Normalization, folder: Path) -> None:
-    """See that network, robot and scales are of one size."""
-    sensor = robot.sensors[0] if robot.sensors else None
-    groups = tuple(group.channels for group in sensor.groups) if sensor else ()
-    sizes = {
-        "action dimensions": (config.action_dim, robot.actions.dim, len(norm.action.mean)),
-        "state dimensions": (config.state_dim, robot.state.dim if robot.state else 0, _length(norm.state)),
-        "sensor channels": (config.channels, sum(groups) if config.channel_groups else 0, _length(norm.sensor)),
-        "channel groups": (len(config.channel_groups), len(groups) if config.channel_groups else 0),
-        "cameras": (bool(config.vl_width), bool(robot.cameras)),
-    }
-    for name, found in sizes.items():
-        if len(set(found)) > 1:
-            raise InputError(
-                f"{CONFIG}, {ROBOT} and {NORM} disagree on {name} ({', '.join(map(str, found))})",
-                where=folder,
-                remedy="train the policy for this robot",
-            )
-
-
-def _length(scale: Scale | None) -> int:
-    return 0 if scale is None else len(scale.mean)
 
 
 def _check_shape(name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
+from ganglion.model.backbone.options import MODES
+from ganglion.model.policy.config import FUSIONS, HEADS, SIZES
+from ganglion.training.plain import as_plain
 
 SYNTHETIC = "synthetic"
-SIZES = ("tiny", "slim", "small", "base")
 PRECISIONS = ("auto", "float32", "bfloat16")
-FINETUNE = ("none", "lora", "full")
 UNITS = ("step", "epoch")
 # None of these changes what is learned: a run may be continued with others.
 _FREE = ("out", "threads", "force", "save_steps", "init_from", "cache")
@@ -163,49 +165,46 @@ def checked(config: PolicyTrainConfig) -> PolicyTrainConfig:
     Raises:
         InputError: naming the option and what it takes.
     """
-    from ganglion.model.policy.config import FUSIONS, HEADS
-
     choices: tuple[tuple[str, str, Sequence[str]], ...] = (
         ("size", config.size, SIZES),
         ("fusion", config.fusion, FUSIONS),
         ("head", config.head, HEADS),
         ("precision", config.precision, PRECISIONS),
-        ("vl.finetune", config.vl.finetune, FINETUNE),
+        ("vl.finetune", config.vl.finetune, MODES),
         ("optim.unit", config.optim.unit, UNITS),
     )
     for name, value, allowed in choices:
         if value not in allowed:
             raise InputError(f"--{name} is {value!r}", remedy=f"use one of {', '.join(allowed)}")
+    _check_numbers(config)
+    _check_data(config)
+    return config
+
+
+def _check_numbers(config: PolicyTrainConfig) -> None:
     _at_least(config, 1, "flow_steps", "frames", "steps", "batch_size", "accumulation", "validation_steps")
     _at_least(config, 1, "eval_count", "save_steps", "logging_steps", "threads")
     _at_least(config, 0, "seed", "sensor_loss_weight")
     _at_least(config.vl, 1, "layers", "r", "max_pixels", prefix="vl.")
     _at_least(config.vl, 0, "layer", prefix="vl.")
     _at_least(config.optim, 0, "rewarm_steps", "lr_end", "max_grad_norm", prefix="optim.")
+    _shares(config, "sensor_dropout", "validation_share", "test_share")
+    _shares(config.vl, "dropout", prefix="vl.")
+    _shares(config.optim, "warmup", "hold", "weight_decay", prefix="optim.")
     for name in ("lr", "lr_sensor", "lr_vl", "lr_vision"):
-        if not 0 < getattr(config.optim, name) <= 1:
-            raise InputError(
-                f"--optim.{name} is {getattr(config.optim, name)}", remedy="give a number above 0, at most 1"
-            )
-    shares = {"optim.weight_decay": config.optim.weight_decay, "sensor_dropout": config.sensor_dropout}
-    shares |= {
-        "validation_share": config.validation_share,
-        "test_share": config.test_share,
-        "vl.dropout": config.vl.dropout,
-    }
-    shares |= {"optim.warmup": config.optim.warmup, "optim.hold": config.optim.hold}
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise InputError(f"--{name} is {share}", remedy="give 0 or more, less than 1")
-    if not config.epochs > 0:
-        raise InputError(f"--epochs is {config.epochs}", remedy="give a number above 0")
+        if not 0 < (rate := getattr(config.optim, name)) <= 1:
+            raise InputError(f"--optim.{name} is {rate}", remedy="give a number above 0, at most 1")
+    if not all(0 <= beta < 1 for beta in config.optim.betas):
+        raise InputError(f"--optim.betas is {list(config.optim.betas)}", remedy="give two numbers from 0, less than 1")
+    for name, number in (("epochs", config.epochs), ("vl.alpha", config.vl.alpha)):
+        if not 0 < number < math.inf:
+            raise InputError(f"--{name} is {number}", remedy="give a finite number above 0")
     low_ms, high_ms = config.vl.age_ms
     if not 0 <= low_ms <= high_ms <= 10_000:
         raise InputError(f"--vl.age_ms is [{low_ms}, {high_ms}]", remedy="give two ages, 0 <= low <= high <= 10000")
-    return _checked_data(config)
 
 
-def _checked_data(config: PolicyTrainConfig) -> PolicyTrainConfig:
+def _check_data(config: PolicyTrainConfig) -> None:
     if not config.folders:
         raise InputError("no data", remedy=f'add --data FOLDER, or use "{SYNTHETIC}"')
     for name in config.folders:
@@ -215,6 +214,8 @@ def _checked_data(config: PolicyTrainConfig) -> PolicyTrainConfig:
             raise InputError(f"--sensor false means nothing for {SYNTHETIC} data", remedy="leave it out")
         if name != SYNTHETIC and not Path(name).is_dir():
             raise InputError("no such folder", where=name, remedy=f'correct --data, or use "{SYNTHETIC}"')
+    if config.vl.vision and config.vl.finetune == "none":
+        raise InputError("--vl.vision is true, --vl.finetune is none", remedy="give --vl.finetune lora or full")
     if config.caches and config.vl.finetune != "none":
         raise InputError(
             f"--cache holds what a frozen backbone says, --vl.finetune is {config.vl.finetune}",
@@ -222,7 +223,6 @@ def _checked_data(config: PolicyTrainConfig) -> PolicyTrainConfig:
         )
     if config.caches and len(config.caches) != len(config.folders):
         raise InputError(f"{len(config.caches)} --cache for {len(config.folders)} --data", remedy="give one for each")
-    return config
 
 
 def _at_least(options: Any, low: float, *names: str, prefix: str = "") -> None:
@@ -240,20 +240,11 @@ def _shares(options: Any, *names: str, prefix: str = "") -> None:
 
 def resolved(config: PolicyTrainConfig) -> dict[str, Any]:
     """The whole config as plain data, readable as a recipe again."""
-    values = asdict(config)
+    values = as_plain(config)
     del values["force"]
-    plain: dict[str, Any] = _plain(values)
-    return plain
+    return values
 
 
 def binding(config: PolicyTrainConfig) -> dict[str, Any]:
     """The part of `resolved` that decides the weights: two runs may share a folder only where it is equal."""
     return {key: value for key, value in resolved(config).items() if key not in _FREE}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value

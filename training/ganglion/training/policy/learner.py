@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,12 +10,15 @@ from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.model.backbone.backbone import Backbone
+from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.model.backbone.finetune import finetune
 from ganglion.model.backbone.options import FinetuneOptions
-from ganglion.model.backbone.tuned import TUNED, load_tuned
+from ganglion.model.backbone.tuned import load_tuned
 from ganglion.model.policy.config import policy_config
+from ganglion.model.policy.folder import load_network, read_vl, tuned_folder
 from ganglion.model.policy.network import PolicyNetwork
-from ganglion.model.policy.policy import VLAPolicy, load_network
+from ganglion.model.policy.policy import VLAPolicy
+from ganglion.training.claim import first_difference
 from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig, VlOptions
 from ganglion.training.policy.optimization import EXPERT, SENSOR, Groups, trainable
@@ -59,7 +62,7 @@ class Learner:
         if batch.pictures is None:
             return batch
         assert self.policy.backbone is not None
-        with torch.set_grad_enabled(torch.is_grad_enabled() and bool(set(self.groups) & {"vl", "vl_lora", "vision"})):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.policy.backbone.tuned.mode != "none"):
             features, mask = self.policy.backbone.features(batch.pictures.images, batch.pictures.instructions)
         rows = (*batch.actions.shape[:2], -1)
         features = features.reshape(*rows, features.shape[-1])
@@ -69,7 +72,7 @@ class Learner:
         """Switch dropout on or off, of what learns."""
         self.network.train(learning)
         if self.policy.backbone is not None:
-            self.policy.backbone.train(learning and len(self.groups) > len(trainable(self.network, {})))
+            self.policy.backbone.train(learning and self.policy.backbone.tuned.mode != "none")
 
 
 def make_learner(
@@ -85,7 +88,7 @@ def make_learner(
         device: where it goes.
 
     Raises:
-        InputError: the shapes don't fit together, or the stage before has others.
+        InputError: the shapes don't fit together, or the stage before has others or let its backbone learn otherwise.
     """
     torch.manual_seed(config.seed)
     shape = policy_config(
@@ -96,13 +99,13 @@ def make_learner(
         head=config.head,  # type: ignore[arg-type]
         flow_steps=config.flow_steps,
     )
-    network, groups = PolicyNetwork(shape), dict[str, list[nn.Parameter]]()
+    network, groups, tuned = PolicyNetwork(shape), dict[str, list[nn.Parameter]](), None
+    if config.init_from is not None:
+        tuned = _start_from(network, config.init_from, source.vl, config.vl)
     if backbone is not None and config.vl.finetune != "none":
-        groups = _let_learn(backbone, finetune_options(config.vl), config.init_from)
+        groups = _let_learn(backbone, finetune_options(config.vl), tuned)
         if config.vl.gradient_checkpointing:
             backbone.checkpoint_gradients()
-    if config.init_from is not None:
-        _start_from(network, config.init_from)
     sees = {"instruction": instruction, "age_ms": list(config.vl.age_ms)}
     vl = {**source.vl.to_dict(), **sees} if source.vl else None
     policy = VLAPolicy(network.to(device), source.robot, source.norm, vl, backbone)
@@ -121,24 +124,32 @@ def finetune_options(options: VlOptions) -> FinetuneOptions:
     )
 
 
-def _let_learn(backbone: Backbone, options: FinetuneOptions, before: Path | None) -> dict[str, list[nn.Parameter]]:
+def _start_from(network: PolicyNetwork, before: Path, vl: BackboneFacts | None, options: VlOptions) -> Path | None:
+    """Take over the network of the stage before; returns where that lies which its backbone learned, if it did."""
+    found = load_network(before)
+    seen = read_vl(before) if found.config.vl_width else {"finetune": "none"}
+    read = {"base_hash": vl.base_hash, "vl_layer": vl.vl_layer} if vl else {}
+    if difference := first_difference(asdict(found.config) | seen, asdict(network.config) | read):
+        raise InputError(
+            f"has another {difference}",
+            where=before,
+            remedy="give the stage before the same size, fusion, head, base and robot",
+        )
+    if seen["finetune"] not in ("none", options.finetune):
+        raise InputError(
+            f"let its backbone learn ({seen['finetune']}), --vl.finetune is {options.finetune}",
+            where=before,
+            remedy=f"give --vl.finetune {seen['finetune']}",
+        )
+    network.load_state_dict(found.state_dict())
+    return tuned_folder(before, seen)
+
+
+def _let_learn(backbone: Backbone, options: FinetuneOptions, tuned: Path | None) -> dict[str, list[nn.Parameter]]:
     """A fresh backbone's groups, or those of the stage before, if it let any learn."""
-    if before is None or not (before / TUNED).is_dir():
+    if tuned is None:
         return finetune(backbone, options)
-    groups = load_tuned(backbone, before / TUNED)
-    if replace(backbone.tuned, dropout=options.dropout) != options:
-        raise InputError(f"let {backbone.tuned} learn", where=before / TUNED, remedy="give the same --vl options")
+    groups = load_tuned(backbone, tuned)
+    if difference := first_difference(asdict(backbone.tuned), asdict(replace(options, dropout=backbone.tuned.dropout))):
+        raise InputError(f"has another {difference}", where=tuned, remedy="give the --vl options of the stage before")
     return groups
-
-
-def _start_from(network: PolicyNetwork, folder: Path) -> None:
-    before = load_network(folder)
-    for field in fields(network.config):
-        ours, theirs = getattr(network.config, field.name), getattr(before.config, field.name)
-        if ours != theirs:
-            raise InputError(
-                f"has {field.name} {theirs}, the run {ours}",
-                where=folder,
-                remedy="give the stage before the same size, fusion, head, base and robot",
-            )
-    network.load_state_dict(before.state_dict())

@@ -1,19 +1,16 @@
-"""The moments there are to learn from, and the order in which they are met: exact for any number of processes.
-
-An epoch meets every moment without a sensor once. Those with a sensor are repeated until they have the share that was
-asked for: all of them equally often, and in each epoch another random part of them once more.
-"""
+"""The moments of recorded episodes that there are to learn from, to choose weights by, and to score on."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ganglion.core.errors import InputError
+from ganglion.core.specs import SensorSpec
+from ganglion.training.demonstrations.episode import Episode
+from ganglion.training.demonstrations.episode_set import EpisodeSet, split_sessions
 
 Ints = npt.NDArray[np.int64]
 
@@ -25,7 +22,7 @@ class Moments:
     set_number  (M,) int64, which of the sets
     episode     (M,) int64, number of the episode in it
     action      (M,) int64, number of the action
-    felt        (M,) bool, whether anything was recorded by a sensor
+    felt        (M,) bool, whether anything was recorded by the sensor
     """
 
     set_number: Ints
@@ -37,45 +34,50 @@ class Moments:
         """M."""
         return len(self.felt)
 
-
-def join_moments(parts: Sequence[Moments]) -> Moments:
-    """Several as one."""
-    names = ("set_number", "episode", "action", "felt")
-    return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    def episodes(self) -> list[tuple[int, int]]:
+        """Those that they are of, as (number of the set, number of the episode in it), in order."""
+        return [(s, e) for s, e in np.unique(np.stack([self.set_number, self.episode], axis=1), axis=0).tolist()]
 
 
-class Order:
-    """Which moment comes at each position of training, epoch after epoch.
+def split_moments(
+    sets: Sequence[EpisodeSet], sensor: SensorSpec | None, *, validation_share: float, test_share: float, seed: int
+) -> tuple[Moments, Moments, Moments]:
+    """Moments to learn from, to choose weights by, and to score on; no session is on two sides.
 
     Args:
-        felt: (M,) bool, of the moments.
-        sensor_share: share of positions that go to moments with a sensor; None takes them as they come.
-        seed: with the epoch's number it fixes the order.
+        sets: of one robot.
+        sensor: that is read; None if none is.
+        validation_share: of each set's sessions.
+        test_share: of each set's sessions.
+        seed: fixes which.
 
     Raises:
-        InputError: the share is out of range, or there are no moments to give it to.
+        InputError: a side that is asked for is left without a session, or an episode can't be read.
     """
+    sides: tuple[list[Moments], list[Moments], list[Moments]] = ([], [], [])
+    for set_number, episodes in enumerate(sets):
+        rest, test = split_sessions(episodes, test_share, seed)
+        train, validation = split_sessions(episodes, validation_share, seed, rest)
+        for side, numbers in zip(sides, (train, validation, test), strict=True):
+            side.extend(_moments_of(set_number, number, episodes[number], sensor) for number in numbers)
+    train_side, validation_side, test_side = map(_join, sides)
+    return train_side, validation_side, test_side
 
-    def __init__(self, felt: npt.NDArray[np.bool_], sensor_share: float | None, seed: int) -> None:
-        self._felt, self._others, self._seed = np.flatnonzero(felt), np.flatnonzero(~felt), seed
-        self._draws = len(self._felt)
-        if sensor_share is not None:
-            if not 0 < sensor_share < 1:
-                raise InputError(f"--sensor_share is {sensor_share}", remedy="give a number between 0 and 1")
-            if not (len(self._felt) and len(self._others)):
-                missing = "with" if len(self._others) else "without"
-                raise InputError(f"--sensor_share is {sensor_share}, but no episode is {missing} a sensor")
-            self._draws = max(1, round(sensor_share / (1 - sensor_share) * len(self._others)))
-        self.epoch_length = len(self._others) + self._draws
-        self._epoch = functools.lru_cache(2)(self._make_epoch)
 
-    def __getitem__(self, position: int) -> int:
-        """The moment at a position, counted through all epochs."""
-        epoch, at = divmod(position, self.epoch_length)
-        return int(self._epoch(epoch)[at])
+def _moments_of(set_number: int, number: int, episode: Episode, sensor: SensorSpec | None) -> Moments:
+    count = len(episode.actions.stamps_ns)
+    which = np.full(count, set_number), np.full(count, number), np.arange(count)
+    return Moments(*which, np.full(count, _is_felt(episode, sensor)))
 
-    def _make_epoch(self, epoch: int) -> Ints:
-        rng = np.random.default_rng([self._seed, 7, epoch])
-        whole, rest = divmod(self._draws, max(1, len(self._felt)))
-        drawn = [self._felt] * whole + [rng.permutation(self._felt)[:rest]]
-        return rng.permutation(np.concatenate([self._others, *drawn]))
+
+def _is_felt(episode: Episode, sensor: SensorSpec | None) -> bool:
+    if sensor is None or sensor.name not in episode.sensors:
+        return False
+    return set(episode.absent.get(sensor.name, ())) != {group.name for group in sensor.groups}
+
+
+def _join(parts: Sequence[Moments]) -> Moments:
+    nothing = np.zeros(0, np.int64)
+    parts = [Moments(nothing, nothing, nothing, nothing.astype(np.bool_)), *parts]
+    names = ("set_number", "episode", "action", "felt")
+    return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -21,7 +21,10 @@ def run(config: PolicyTrainConfig) -> None:
     from ganglion.training.policy.scoring import error_table
 
     metrics = train_policy(config)
-    if not is_main() or not metrics["n"]:
+    if not is_main():
+        return
+    if not metrics["n"]:
+        print(f"policy in {config.out}; nothing was held back to score it on")
         return
     print(f"policy in {config.out}; mean absolute error on {metrics['n']} moments it never saw:")
     print("\n".join(error_table(metrics)))
@@ -42,10 +45,11 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     from ganglion.training.policy.loop import train
     from ganglion.training.policy.run_folder import LEAVES, METRICS_FILE, best_so_far, finish, keep_best
     from ganglion.training.policy.scoring import score
-    from ganglion.training.policy.sources import identity, open_source
+    from ganglion.training.policy.sources import check_data, identity, open_source
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    check_data(config)
     device = preferred_device()
     join(cpu=device.type == "cpu")
     with main_first():

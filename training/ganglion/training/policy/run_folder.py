@@ -1,6 +1,6 @@
 """The folder of one policy run: what it holds in the end. Whose it is: ganglion.training.claim.
 
-model.safetensors  config.json  robot.json  norm.json  vl.json  backbone/    the policy (ganglion.model.policy)
+model.safetensors  config.json  robot.json  norm.json  vl.json  backbone/    the policy (ganglion.model.policy.folder)
 best/                                     the same, of the weights that validated best
 run.json                                  data, base and its hash, seed, sizes, versions; written last
 config.yaml  history.json  metrics.json   resolved config, loss and rates, error on data never seen
@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.paths import write_json, written_aside
-from ganglion.model.policy.policy import NORM, ROBOT, VL, WEIGHTS, VLAPolicy
+from ganglion.model.backbone.tuned import TUNED
+from ganglion.model.policy.folder import CONFIG, NORM, ROBOT, VL, WEIGHTS
+from ganglion.model.policy.policy import VLAPolicy
 from ganglion.training.claim import RUN_FILE
+from ganglion.training.policy.card import model_card
 from ganglion.training.policy.checkpoint import Progress
 from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.curves import plot_curves
 from ganglion.training.policy.learner import Learner
 from ganglion.training.policy.loop import CHECKPOINT, HISTORY_FILE
-from ganglion.training.policy.scoring import error_columns
 
 METRICS_FILE, BEST, CURVES, _CARD = "metrics.json", "best", "curves.png", "README.md"
 LEAVES = (
@@ -35,11 +37,11 @@ LEAVES = (
     CURVES,
     _CARD,
     WEIGHTS,
-    "config.json",
+    CONFIG,
     ROBOT,
     NORM,
     VL,
-    "backbone",
+    TUNED,
 )
 
 
@@ -77,47 +79,6 @@ def finish(config: PolicyTrainConfig, learner: Learner, progress: Progress, metr
         "versions": {name: version(name) for name in ("ganglion", "torch", "transformers")},
     }
     with written_aside(out / _CARD) as aside:
-        aside.write_text(_card(run, learner, metrics), encoding="utf-8")
+        aside.write_text(model_card(run, learner, metrics), encoding="utf-8")
     write_json(out / RUN_FILE, run)
     (out / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _card(run: dict[str, Any], learner: Learner, metrics: dict[str, Any]) -> str:
-    robot, vl = learner.source.robot, learner.policy.vl
-    actions = robot.actions
-    sensor = robot.sensors[0] if robot.sensors and learner.network.encoder is not None else None
-    feels = (
-        f"{sensor.channels} channels at {sensor.rate_hz:g} Hz, window {sensor.window_samples} samples"
-        if sensor
-        else "none"
-    )
-    names = ", ".join(camera.name for camera in robot.cameras)
-    sees = f"{names} through `{vl['base']}`, text layer {vl['vl_layer']}" if vl else "none"
-    columns = error_columns(metrics)
-    rows = "\n".join(
-        f"| {name} | {found['unit']} | " + " | ".join(f"{column[name]:.3g}" for column in columns.values()) + " |"
-        for name, found in metrics["dimensions"].items()
-    )
-    parameters = ", ".join(f"{name} {count:,}" for name, count in run["parameters"].items())
-    return f"""# {run["robot"]}: sensor-fusion policy
-
-Made by `ganglion train policy` by imitation, on data `{run["data"]}`.
-
-| | |
-|---|---|
-| sensor | {feels} |
-| cameras | {sees} |
-| fusion, head | {run["fusion"]}, {run["head"]} |
-| chunk | {actions.horizon} x {actions.dim}: {", ".join(actions.names)} |
-| parameters | {parameters} |
-| steps, seed | {run["steps"]}, {run["seed"]} |
-
-Mean absolute error on {metrics["n"]} moments of data it was not trained on, beside that of predicting the training mean
-and, where it means something, of doing again what was done last:
-
-| dimension | unit | {" | ".join(columns)} |
-|---|---|{"---|" * len(columns)}
-{rows}
-
-It imitates recorded or synthetic decisions; nothing here shows that it closes a loop on a real robot.
-"""

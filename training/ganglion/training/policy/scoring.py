@@ -33,7 +33,7 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
     Returns:
         n                 reads scored
         mae, mean_mae     mean absolute error of the policy and of predicting the training mean, in standard deviations
-                          of the training data, over the dimensions that move
+                          of the training data, over the dimensions that move, or all if none does
         last_mae          the same of doing again what was done last; not there where that means nothing
         dimensions        the same for each dimension, in its unit
 
@@ -52,6 +52,7 @@ def score(learner: Learner, config: PolicyTrainConfig) -> dict[str, Any]:
     found = {name: np.concatenate(parts) for name, parts in errors.items() if parts}
     spec, std = learner.source.robot.actions, learner.source.norm.action.std
     moves = np.nanmean(found["mean_mae"], axis=0) > _RESTS
+    moves |= not moves.any()
     return {
         "n": len(found["mae"]),
         **{name: float(np.nanmean(values[:, moves])) for name, values in found.items()},

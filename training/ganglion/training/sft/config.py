@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task
 from ganglion.training.evaluate.members import RESERVED
+from ganglion.training.plain import as_plain
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -20,8 +21,8 @@ OPTIMIZERS = ("adamw", "adamw_8bit", "muon")
 SCHEDULES = ("cosine", "linear", "constant")
 TOO_LONG = ("error", "truncate")
 REPORTS = ("none", "tensorboard", "wandb", "trackio")
-# None of these changes what is learned: a run may be continued with others.
 _Options = TypeVar("_Options", bound="DataclassInstance")
+# None of these changes what is learned: a run may be continued with others.
 _FREE = (
     *("out", "threads", "workers", "force", "resume_from", "report_to", "push_to_hub", "hub_private"),
     "init_adapter",  # known by its hash
@@ -272,7 +273,7 @@ def of_variant(config: SftConfig, variant: Variant) -> SftConfig:
 
 def resolved(config: SftConfig) -> dict[str, Any]:
     """The whole config as plain data, readable as a recipe again."""
-    values: dict[str, Any] = _plain(asdict(config))
+    values = as_plain(config)
     for name in ("force", "estimate", "estimate_on"):
         del values[name]
     return values
@@ -281,14 +282,6 @@ def resolved(config: SftConfig) -> dict[str, Any]:
 def binding(config: SftConfig) -> dict[str, Any]:
     """The part of `resolved` that decides the weights: two runs may share a folder only where it is equal."""
     return {key: value for key, value in resolved(config).items() if key not in _FREE}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _changed(options: _Options, **changes: Any) -> _Options:
