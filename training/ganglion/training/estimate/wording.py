@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from ganglion.training.estimate.devices import Device
+from ganglion.training.estimate.images import MIN_PIXELS
 
 _SMALL_BYTES = 4 * 2**30  # below this, parts are told in MiB
 Options = TypeVar("Options")
@@ -35,11 +36,10 @@ class Estimated(Protocol):
         """Of one optimizer step."""
 
 
-def table(rows: Sequence[tuple[str, int]], total: int) -> list[str]:
-    """Lines of names and bytes, all in the unit that suits the total, which is the last line."""
-    rows = [*rows, ("peak", total)]
+def table(rows: Sequence[tuple[str, int]]) -> list[str]:
+    """Lines of names and bytes, all in the unit that suits the most."""
     width = max(len(name) for name, _ in rows)
-    unit, name_of_unit = (2**30, "GiB") if total > _SMALL_BYTES else (2**20, "MiB")
+    unit, name_of_unit = (2**30, "GiB") if max(size for _, size in rows) > _SMALL_BYTES else (2**20, "MiB")
     return [f"{name:<{width}} {size / unit:9.2f} {name_of_unit}" for name, size in rows]
 
 
@@ -78,3 +78,18 @@ def search(
                 return f"fits with {changes(start, options)}: {now.total / 2**30:.1f} GiB"
     tried = changes(start, options)
     return f"does not fit{f' with {tried} either' if tried else ''}: take a smaller base or another device"
+
+
+def smaller_batches(size: int, accumulation: int) -> Iterator[tuple[int, int]]:
+    """Batch size and accumulation with the same rows per optimizer step, fewer and fewer at once."""
+    rows = size * accumulation
+    while size > 1:
+        size //= 2
+        yield size, -(-rows // size)
+
+
+def fewer_pixels(pixels: int) -> Iterator[int]:
+    """Half of an image's pixels, and so on, down to twice what a processor makes of the smallest."""
+    while pixels > 2 * MIN_PIXELS:
+        pixels //= 2
+        yield pixels

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def run(config: PolicyTrainConfig) -> None:
-    """Train as the config says, and print where the policy is and how far off it is."""
+    """Train as the config says, and print where the policy is and how far off it is; or print what that would take."""
+    if config.estimate:
+        from ganglion.training.policy.foresee import foresee
+
+        print("\n".join(foresee(checked(config))))
+        return
     metrics = train_policy(config)
     if not is_main() or not metrics["n"]:
         return

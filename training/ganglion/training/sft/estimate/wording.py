@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ganglion.training.estimate import fit, search, table
+from ganglion.training.estimate import fewer_pixels, fit, search, smaller_batches, table
 from ganglion.training.sft.estimate.estimate import Estimate, estimate
 from ganglion.training.sft.estimate.plan import Plan
 
@@ -31,11 +31,12 @@ def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
         ("logits or a layer's backward pass", max(parts.logits, parts.working)),
         *([("file of the checkpoint, still mapped", found.file_pages)] if found.file_pages else []),
         ("context and allocator" if device.is_gpu else "process without the model", found.overhead),
+        ("peak", found.total),
     ]
     lines = [
         f"{found.parameters / 1e6:,.1f} M parameters, {found.trainable / 1e6:,.2f} M trained; "
         f"{plan.batch_size} x {found.tokens_per_row:,} tokens a pass, {found.image_tokens:,} of a row's from images",
-        *table(rows, found.total),
+        *table(rows),
         *fit(found),
     ]
     return [*lines, advice] if advice else lines
@@ -59,11 +60,8 @@ def _checkpointing(plan: Plan) -> Iterator[Plan]:
 
 
 def _smaller_batch(plan: Plan) -> Iterator[Plan]:
-    """The same rows per optimizer step, fewer at once."""
-    size, rows = plan.batch_size, plan.batch_size * plan.accumulation
-    while size > 1:
-        size //= 2
-        yield replace(plan, batch_size=size, accumulation=-(-rows // size))
+    for size, accumulation in smaller_batches(plan.batch_size, plan.accumulation):
+        yield replace(plan, batch_size=size, accumulation=accumulation)
 
 
 def _nf4(plan: Plan) -> Iterator[Plan]:
@@ -78,9 +76,8 @@ def _eight_bit(plan: Plan) -> Iterator[Plan]:
 
 def _fewer_pixels(plan: Plan) -> Iterator[Plan]:
     pixels = min(plan.image_size[0] * plan.image_size[1], plan.max_pixels or 2**62)
-    while plan.images and pixels > 2 * 56 * 56:
-        pixels //= 2
-        yield replace(plan, max_pixels=pixels)
+    for fewer in fewer_pixels(pixels):
+        yield replace(plan, max_pixels=fewer)
 
 
 _STEPS: tuple[Callable[[Plan], Iterator[Plan]], ...] = (
