@@ -59,11 +59,12 @@ def one_case(base: str, size: str, quantization: str, checkpointing: bool, mappe
     import torch
 
     from ganglion.model.vlm import load_vlm, preferred_dtype
+    from ganglion.training.estimate import get_device, read_config
+    from ganglion.training.estimate.devices import FIRST_STEP_BYTES
     from ganglion.training.heap import map_large_blocks
     from ganglion.training.sft.adapter import add_adapter
     from ganglion.training.sft.config import LoraOptions
-    from ganglion.training.sft.estimate import Plan, estimate, get_device, read_config
-    from ganglion.training.sft.estimate.devices import FIRST_STEP_BYTES
+    from ganglion.training.sft.estimate import Plan, estimate
 
     if mapped:
         map_large_blocks()

@@ -13,18 +13,11 @@ from ganglion.core.errors import InputError  # noqa: E402
 from ganglion.model.offline import IMAGE_FAMILIES, offline_base  # noqa: E402
 from ganglion.model.tuning import checkpoint_layers  # noqa: E402
 from ganglion.model.vlm import load_vlm  # noqa: E402
+from ganglion.training.estimate import get_device, image_tokens, read_config  # noqa: E402
+from ganglion.training.flop_count import counting_flops  # noqa: E402
 from ganglion.training.sft.adapter import add_adapter  # noqa: E402
-from ganglion.training.sft.compute.flop_count import counting_flops  # noqa: E402
 from ganglion.training.sft.config import LoraOptions  # noqa: E402
-from ganglion.training.sft.estimate import (  # noqa: E402
-    Plan,
-    estimate,
-    estimate_lines,
-    get_device,
-    image_tokens,
-    read_config,
-    remedy,
-)
+from ganglion.training.sft.estimate import Plan, estimate, estimate_lines, remedy  # noqa: E402
 from ganglion.training.sft.estimate.activations import Batch, activations  # noqa: E402
 from ganglion.training.sft.estimate.flops import batch_flops  # noqa: E402
 from ganglion.training.sft.estimate.skeleton import build_skeleton  # noqa: E402

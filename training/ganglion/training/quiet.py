@@ -7,9 +7,10 @@ import os
 
 
 def quiet() -> None:
-    """Only errors from transformers and bitsandbytes, no loading bars, no warning on tokenizers and forks."""
+    """Only errors from transformers, the hub and bitsandbytes, no loading bars, no warning on tokenizers and forks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    for name in ("bitsandbytes", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import transformers
 
     transformers.logging.set_verbosity_error()

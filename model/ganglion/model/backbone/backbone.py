@@ -25,21 +25,26 @@ class Backbone(nn.Module):
     Args:
         facts: from `describe_backbone`, or what a run or a cache noted.
         device: None takes the GPU if there is one, else the CPU.
+        loaded: processor and whole model in the place of the base's own; an estimate has a model without weights.
 
     Raises:
         InputError: there is no such base.
         GanglionError: it doesn't fit into memory.
     """
 
-    def __init__(self, facts: BackboneFacts, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        facts: BackboneFacts,
+        device: torch.device | str | None = None,
+        loaded: tuple[ViewProcessor, Any] | None = None,
+    ) -> None:
         super().__init__()
-        path = resolve_base(facts.base)
         self.facts = facts
-        self.encode = ViewProcessor(path, facts.image_processor["max_pixels"])
         self.dtype: torch.dtype = getattr(torch, facts.vl_precision)
+        self.encode, model = loaded or _load(facts, self.dtype)
         # Cut before it moves, so that a GPU never holds what is dropped.
-        model = cut(load_vlm(path, dtype=self.dtype, device="cpu"), facts.vl_layer)
-        self.model = model.requires_grad_(False).to(device if device is not None else preferred_device())
+        model = cut(model, facts.vl_layer).requires_grad_(False)
+        self.model = model.to(device if device is not None else preferred_device())
         self.tuned = FinetuneOptions()  # what of it learns, see ganglion.model.backbone.finetune
         self.autocast = False  # where what learns is of another precision than the rest
         self.eval()
@@ -83,6 +88,11 @@ class Backbone(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Keep the inputs of layers alone for the backward pass and compute the rest again: in training mode only."""
         checkpoint_layers(self.model)
+
+
+def _load(facts: BackboneFacts, dtype: torch.dtype) -> tuple[ViewProcessor, Any]:
+    path = resolve_base(facts.base)
+    return ViewProcessor(path, facts.image_processor["max_pixels"]), load_vlm(path, dtype=dtype, device="cpu")
 
 
 def cut(model: Any, layer: int) -> Any:

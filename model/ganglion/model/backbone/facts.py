@@ -79,19 +79,27 @@ def describe_backbone(
     path = resolve_base(base)
     processor = ViewProcessor(path, max_pixels)
     config = AutoConfig.from_pretrained(path)
-    text = config.get_text_config()
-    depth = int(text.num_hidden_layers)
-    if layer is not None and not 0 <= layer <= depth:
-        raise InputError(f"text layer {layer} does not exist", where=base, remedy=f"use 0 to {depth}")
     if precision == "auto":
         precision = str(preferred_dtype(config, preferred_device())).removeprefix("torch.")
     return BackboneFacts(
         base=base,
         base_hash=base_hash(path),
         model_type=str(config.model_type),
-        vl_layer=depth // 2 if layer is None else layer,
-        vl_width=int(text.hidden_size),
+        vl_layer=feature_layer(base, config, layer),
+        vl_width=int(config.get_text_config().hidden_size),
         vl_precision=precision,
         image_processor=processor.image_settings,
         prompt=processor.prompt_digest(),
     )
+
+
+def feature_layer(base: str, config: Any, layer: int | None) -> int:
+    """The text layer whose hidden states are read: the one that is wanted, or half the depth.
+
+    Raises:
+        InputError: the base has no such layer.
+    """
+    depth = int(config.get_text_config().num_hidden_layers)
+    if layer is not None and not 0 <= layer <= depth:
+        raise InputError(f"text layer {layer} does not exist", where=base, remedy=f"use 0 to {depth}")
+    return depth // 2 if layer is None else layer

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ganglion.model.backbone.backbone import Backbone
 
 JPEG_QUALITY = 90  # what the bridge sends: the policy learns from frames that went the same way
-_BATCH = 16
+FRAMES_AT_ONCE = 16
 
 
 @torch.no_grad()
@@ -30,8 +30,8 @@ def frame_features(backbone: Backbone, frames: Sequence[npt.NDArray[np.uint8]], 
         what: named beside the progress bar.
     """
     parts = []
-    for start in tqdm(range(0, len(frames), _BATCH), what, disable=not sys.stderr.isatty()):
-        images = [[through_jpeg(frame)] for frame in frames[start : start + _BATCH]]
+    for start in tqdm(range(0, len(frames), FRAMES_AT_ONCE), what, disable=not sys.stderr.isatty()):
+        images = [[through_jpeg(frame)] for frame in frames[start : start + FRAMES_AT_ONCE]]
         parts.append(backbone.features(images, [instruction] * len(images))[0].cpu())
     return torch.cat(parts)
 

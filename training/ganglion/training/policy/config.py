@@ -17,7 +17,8 @@ SYNTHETIC = "synthetic"
 PRECISIONS = ("auto", "float32", "bfloat16")
 UNITS = ("step", "epoch")
 # None of these changes what is learned: a run may be continued with others.
-_FREE = ("out", "threads", "force", "save_steps", "init_from", "cache")
+_FREE = ("out", "threads", "save_steps", "init_from", "cache")
+_UNSAVED = ("force", "estimate", "estimate_on")
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,10 @@ class PolicyTrainConfig:
     """Steps between entries of the history."""
     force: bool = False
     """Discard another run that is in the folder and start anew."""
+    estimate: bool = False
+    """Say what memory and time the run would take, and do nothing else: no weights are loaded."""
+    estimate_on: str = "auto"
+    """For which device: auto (this machine), cpu, a100-40gb, h100, rtx-4090, rtx-3090 or jetson-agx-orin-64gb."""
 
     @property
     def folders(self) -> list[str]:
@@ -210,7 +215,7 @@ def _check_data(config: PolicyTrainConfig) -> None:
     for name in config.folders:
         if name == SYNTHETIC and len(config.folders) > 1:
             raise InputError(f"{SYNTHETIC} can't be mixed with recorded data", remedy="give one or the other")
-        if name == SYNTHETIC and not config.sensor:
+        if name == SYNTHETIC and not config.sensor and not config.estimate:
             raise InputError(f"--sensor false means nothing for {SYNTHETIC} data", remedy="leave it out")
         if name != SYNTHETIC and not Path(name).is_dir():
             raise InputError("no such folder", where=name, remedy=f'correct --data, or use "{SYNTHETIC}"')
@@ -240,9 +245,7 @@ def _shares(options: Any, *names: str, prefix: str = "") -> None:
 
 def resolved(config: PolicyTrainConfig) -> dict[str, Any]:
     """The whole config as plain data, readable as a recipe again."""
-    values = as_plain(config)
-    del values["force"]
-    return values
+    return {name: value for name, value in as_plain(config).items() if name not in _UNSAVED}
 
 
 def binding(config: PolicyTrainConfig) -> dict[str, Any]:

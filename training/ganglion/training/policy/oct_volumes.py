@@ -33,7 +33,7 @@ from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.source import sensor_batch
 from ganglion.training.policy.statistics import action_scale, sensor_scale, statistics_of
 
-_READS, _READ_HOPS = 2, 12
+READS, READ_HOPS = 2, 12
 _HELD_BACK_READS, _HELD_BACK_READ_HOPS = 10, 5
 _LATERAL_SHIFT, _DEPTH_SHIFT = 5.0, 24  # voxels, the most that a training volume is moved
 _BRIGHT, _TIP_VOXELS, _TIP_DEPTH = 128, 20, 30
@@ -75,7 +75,7 @@ class OctSource:
         rng = np.random.default_rng([self._config.seed, 3, number])
         volumes = [self._train[index] for index in rng.integers(len(self._train), size=self._batch_size)]
         moved = [self._moved(volume, rng) for volume in volumes]
-        return self._batch(moved, rng.integers(RASTER_SAMPLES, size=len(moved)), _READS, _READ_HOPS)
+        return self._batch(moved, rng.integers(RASTER_SAMPLES, size=len(moved)), READS, READ_HOPS)
 
     def weight(self, number: int) -> float:
         """See Source."""

@@ -26,7 +26,7 @@ from ganglion.training.policy.robots import common_robot
 from ganglion.training.policy.statistics import recorded_normalization
 
 Features = Callable[[int, int], Tensor]
-_EVALUATION_BATCH = 16
+EVALUATION_BATCH = 16
 _DRAW, _HELD_BACK = 11, 12  # streams of random numbers
 
 
@@ -92,8 +92,8 @@ class RecordedSource:
         moments = self._validation if part == "validation" else self._test
         count = min(len(moments), self._config.eval_count)
         rows = np.unique(np.linspace(0, len(moments) - 1, count).astype(np.int64)) if count else np.zeros(0, np.int64)
-        for start in range(0, len(rows), _EVALUATION_BATCH):
-            chosen = [int(row) for row in rows[start : start + _EVALUATION_BATCH]]
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            chosen = [int(row) for row in rows[start : start + EVALUATION_BATCH]]
             draws = [np.random.default_rng([self._config.seed, _HELD_BACK, row]) for row in chosen]
             yield self._batch(moments, chosen, draws, training=False)
 

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def run(config: PolicyTrainConfig) -> None:
-    """Train as the config says, and print where the policy is and how far off it is."""
+    """Train as the config says, and print where the policy is and how far off it is; or print what that would take."""
+    if config.estimate:
+        from ganglion.training.policy.foresee import foresee
+
+        print("\n".join(foresee(checked(config))))
+        return
     from ganglion.training.policy.scoring import error_table
 
     metrics = train_policy(config)

@@ -31,7 +31,7 @@ from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.source import sensor_batch, tensor
 from ganglion.training.policy.statistics import action_scale, sensor_scale, statistics_of
 
-_READS, _READ_HOPS = 9, 3  # places where a training sequence is read, and hops between them
+READS, READ_HOPS = 9, 3  # places where a training sequence is read, and hops between them
 _WORLDS = 300
 _HELD_BACK_WORLD = 500_000  # worlds from here on are never trained on
 _SPAN_S = (2.0, 300.0)
@@ -80,7 +80,7 @@ class NeedleSource:
         size = self._batch_size
         felt = rng.integers(len(self._train.worlds), size=size)
         first = (rng.uniform(*_SPAN_S, size) * self._sensor.rate_hz).astype(np.int64)
-        seen = rng.integers(len(self._train.world), size=(size, _READS))
+        seen = rng.integers(len(self._train.world), size=(size, READS))
         return self._batch(self._train, felt, first, seen, self._ages_s(rng, seen.shape))
 
     def weight(self, number: int) -> float:
@@ -117,7 +117,7 @@ class NeedleSource:
         """Sequences of the worlds `felt` (B,), read first at sample `newest` (B,) with the frames `seen` (B, R)."""
         rate_hz, hop, window = self._sensor.rate_hz, self._sensor.hop_samples, self._sensor.window_samples
         reads = seen.shape[1]
-        stride = _READ_HOPS * hop
+        stride = READ_HOPS * hop
         samples, actions = [], []
         for world, sample, row, row_ages_s in zip(felt, newest, seen, ages_s, strict=True):
             stream = frames.worlds[world]

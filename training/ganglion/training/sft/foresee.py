@@ -16,9 +16,10 @@ from ganglion.core.images import upright_size
 from ganglion.core.paths import write_json
 from ganglion.core.tasks import Example, get_task
 from ganglion.training.data.episodes import chosen
+from ganglion.training.estimate import config_place, device_name, get_device, read_config, weights_dtype
 from ganglion.training.processes import process_count
 from ganglion.training.sft.config import SftConfig, singles
-from ganglion.training.sft.estimate import Plan, estimate, estimate_lines, get_device, read_config, remedy
+from ganglion.training.sft.estimate import Plan, estimate, estimate_lines, remedy
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ def foresee(config: SftConfig, out: Path) -> list[str]:
     found: list[dict[str, Any]] = []
     seen: list[tuple[str, Plan, Rows]] = []
     for single in singles(config):
-        base = read_config(_config_of(single.base))
+        base = read_config(config_place(single.base))
         rows = _rows(single)
         plan = _plan(single, base, rows)
         if (single.base, plan, rows) in seen:
             continue
         seen.append((single.base, plan, rows))
-        device = get_device(_device_name(config), plan.dtype)
+        device = get_device(device_name(config.estimate_on), plan.dtype)
         made = estimate(base, plan, device)
         lines += [f"{single.base} on {device.name}: {rows.note}", *estimate_lines(made, remedy(base, made))]
         steps = _steps(single, rows)
@@ -68,34 +69,9 @@ def foresee(config: SftConfig, out: Path) -> list[str]:
     return [*lines, f"written to {path}"]
 
 
-def _config_of(base: str) -> str:
-    """Where the base's config is; a folder needs nothing else here."""
-    folder = Path(base).expanduser()
-    if (folder / "config.json").is_file():
-        return str(folder)
-    from ganglion.model.checkpoint import resolve_base
-
-    return resolve_base(base)
-
-
-def _device_name(config: SftConfig) -> str:
-    import torch
-
-    if config.estimate_on != "auto":
-        return config.estimate_on
-    return "this gpu" if torch.cuda.is_available() else "cpu"
-
-
 def _plan(config: SftConfig, base: Any, rows: Rows) -> Plan:
-    import torch
-
-    from ganglion.model.vlm import preferred_dtype
-
-    on_gpu = _device_name(config) != "cpu"
-    dtype = config.precision
-    if dtype == "auto":
-        cpu = str(preferred_dtype(base, torch.device("cpu"))).removeprefix("torch.")
-        dtype = "bfloat16" if on_gpu else cpu
+    on_gpu = device_name(config.estimate_on) != "cpu"
+    dtype = weights_dtype(base, on_gpu) if config.precision == "auto" else config.precision
     targets = config.lora.target_modules
     return Plan(
         quantization=config.quantization,
@@ -162,7 +138,7 @@ def _lengths(config: SftConfig, examples: Sequence[Example]) -> tuple[int, int, 
 
     quiet()
     try:
-        processor = load_processor(_config_of(config.base), config.max_pixels)
+        processor = load_processor(config_place(config.base), config.max_pixels)
     except GanglionError:
         text = max(sum(len(turn.prompt) + len(turn.answer) for turn in e.turns) for e in examples)
         answer = max(sum(len(turn.answer) for turn in e.turns) for e in examples)

@@ -23,10 +23,10 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from ganglion.training.flop_count import counting_flops
 from ganglion.training.sft.compute.clock import DeviceClock
 from ganglion.training.sft.compute.counts import Counts, over_processes, world_size
 from ganglion.training.sft.compute.energy import EnergyCounter, energy_counter
-from ganglion.training.sft.compute.flop_count import counting_flops
 from ganglion.training.sft.compute.hardware import gpu_uuid
 
 UNLABELED = -100

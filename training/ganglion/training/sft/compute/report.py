@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ganglion.training.flop_count import METHOD
 from ganglion.training.sft.compute.counts import world_size
-from ganglion.training.sft.compute.flop_count import METHOD
 from ganglion.training.sft.compute.hardware import hardware, versions
 from ganglion.training.sft.compute.meter import ComputeMeter
 

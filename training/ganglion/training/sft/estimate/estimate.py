@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
+from ganglion.training.estimate import Device, image_tokens, read_config
 from ganglion.training.sft.estimate.activations import Activations, Batch, activations
-from ganglion.training.sft.estimate.devices import Device
 from ganglion.training.sft.estimate.flops import batch_flops
-from ganglion.training.sft.estimate.images import image_tokens
 from ganglion.training.sft.estimate.plan import DTYPE_BYTES, Plan
-from ganglion.training.sft.estimate.skeleton import Skeleton, build_skeleton, read_config
+from ganglion.training.sft.estimate.skeleton import Skeleton, build_skeleton
 from ganglion.training.sft.estimate.weights import Weights, file_bytes, frozen_weights, optimizer_bytes
 
 

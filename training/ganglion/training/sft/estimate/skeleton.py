@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
@@ -78,36 +77,6 @@ class Skeleton:
     def vision_adapted(self) -> bool:
         """Whether any layer of the vision tower is adapted."""
         return any(layer.adapted for layer in self.linears if layer.in_vision)
-
-
-def read_config(base: str | Path | Mapping[str, Any]) -> Any:
-    """The transformers config of a base; nothing else of it is read, but of a hub name the config is downloaded.
-
-    Args:
-        base: as in `ganglion.model.checkpoint.resolve_base`, or a config as a dict with its model_type. A folder may
-            hold nothing but a config.json.
-
-    Raises:
-        InputError: there is no such config.
-    """
-    from transformers import AutoConfig
-
-    try:
-        if isinstance(base, Mapping):
-            values = dict(base)
-            return AutoConfig.for_model(values.pop("model_type"), **values)
-        if str(base).startswith("offline:"):
-            from ganglion.model.checkpoint import resolve_base
-
-            # Trained or not, the architecture is the same, and random weights are made in two seconds.
-            return AutoConfig.from_pretrained(resolve_base(f"{str(base).partition('?')[0]}?untrained"))
-        return AutoConfig.from_pretrained(base)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        where = "config" if isinstance(base, Mapping) else base
-        raise InputError(
-            f"no usable config: {reason:.160}", where=where, remedy="give a checkpoint folder or a hub name"
-        ) from error
 
 
 def build_skeleton(config: Any, plan: Plan) -> Skeleton:

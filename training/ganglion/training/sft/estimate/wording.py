@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from ganglion.training.estimate import fewer_pixels, fit, search, smaller_batches, table
 from ganglion.training.sft.estimate.estimate import Estimate, estimate
 from ganglion.training.sft.estimate.plan import Plan
-
-_SMALL_BYTES = 4 * 2**30  # below this, parts are told in MiB
 
 
 def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
@@ -34,17 +33,11 @@ def estimate_lines(found: Estimate, advice: str | None = None) -> list[str]:
         ("context and allocator" if device.is_gpu else "process without the model", found.overhead),
         ("peak", found.total),
     ]
-    width = max(len(name) for name, _ in rows)
-    unit, name_of_unit = (2**30, "GiB") if found.total > _SMALL_BYTES else (2**20, "MiB")
-    verdict = "fits" if found.fits else "does not fit"
-    source = "an assumption" if device.is_gpu else "throughput measured here, the share assumed"
     lines = [
         f"{found.parameters / 1e6:,.1f} M parameters, {found.trainable / 1e6:,.2f} M trained; "
         f"{plan.batch_size} x {found.tokens_per_row:,} tokens a pass, {found.image_tokens:,} of a row's from images",
-        *(f"{name:<{width}} {size / unit:9.2f} {name_of_unit}" for name, size in rows),
-        f"{verdict} {device.name} ({device.memory_bytes / 2**30:.1f} GiB)",
-        f"{found.step_seconds:.2f} s per optimizer step: {found.step_flops:.3g} FLOP at {device.efficiency:.0%} of "
-        f"{device.flops / 1e12:,.3g} TFLOP/s ({source})",
+        *table(rows),
+        *fit(found),
     ]
     return [*lines, advice] if advice else lines
 
@@ -56,17 +49,9 @@ def remedy(base: Any, found: Estimate) -> str | None:
     """
     if found.fits:
         return None
-    plan = found.plan
-    for step in _STEPS:
-        if (step is _eight_bit and not found.device.is_gpu) or (step is _fewer_pixels and not found.image_tokens):
-            continue
-        for better in step(plan):
-            plan = better
-            now = estimate(base, plan, found.device)
-            if now.fits:
-                return f"fits with {_changes(found.plan, plan)}: {now.total / 2**30:.1f} GiB"
-    changes = _changes(found.plan, plan)
-    return f"does not fit with {changes} either: take a smaller base or another device"
+    left_out = [*[_eight_bit] * (not found.device.is_gpu), *[_fewer_pixels] * (not found.image_tokens)]
+    steps = [step for step in _STEPS if step not in left_out]
+    return search(found.plan, steps, lambda plan: estimate(base, plan, found.device), _changes)
 
 
 def _checkpointing(plan: Plan) -> Iterator[Plan]:
@@ -75,11 +60,8 @@ def _checkpointing(plan: Plan) -> Iterator[Plan]:
 
 
 def _smaller_batch(plan: Plan) -> Iterator[Plan]:
-    """The same rows per optimizer step, fewer at once."""
-    size, rows = plan.batch_size, plan.batch_size * plan.accumulation
-    while size > 1:
-        size //= 2
-        yield replace(plan, batch_size=size, accumulation=-(-rows // size))
+    for size, accumulation in smaller_batches(plan.batch_size, plan.accumulation):
+        yield replace(plan, batch_size=size, accumulation=accumulation)
 
 
 def _nf4(plan: Plan) -> Iterator[Plan]:
@@ -94,9 +76,8 @@ def _eight_bit(plan: Plan) -> Iterator[Plan]:
 
 def _fewer_pixels(plan: Plan) -> Iterator[Plan]:
     pixels = min(plan.image_size[0] * plan.image_size[1], plan.max_pixels or 2**62)
-    while plan.images and pixels > 2 * 56 * 56:
-        pixels //= 2
-        yield replace(plan, max_pixels=pixels)
+    for fewer in fewer_pixels(pixels):
+        yield replace(plan, max_pixels=fewer)
 
 
 _STEPS: tuple[Callable[[Plan], Iterator[Plan]], ...] = (

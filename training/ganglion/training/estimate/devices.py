@@ -66,6 +66,15 @@ GPUS = {
 CPU, THIS_GPU = "cpu", "this gpu"
 
 
+def device_name(wanted: str) -> str:
+    """What `get_device` takes for the value of --estimate_on: auto is this machine."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    return THIS_GPU if torch.cuda.is_available() else CPU
+
+
 def get_device(name: str, dtype: str = "float32") -> Device:
     """A device by name: one of GPUS; "cpu" or "this gpu" of this machine, measured for about a second.
 

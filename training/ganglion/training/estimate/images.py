@@ -13,10 +13,16 @@ MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 16384
 
 @dataclass(frozen=True)
 class ImageTokens:
-    """One image: patches in the vision tower, tokens in the text."""
+    """One image: rows and columns of patches in the vision tower, tokens in the text."""
 
-    patches: int
+    rows: int
+    columns: int
     tokens: int
+
+    @property
+    def patches(self) -> int:
+        """In the vision tower."""
+        return self.rows * self.columns
 
 
 def image_tokens(vision: Any, size: tuple[int, int], max_pixels: int | None = None) -> ImageTokens:
@@ -40,5 +46,4 @@ def image_tokens(vision: Any, size: tuple[int, int], max_pixels: int | None = No
         rows, columns = smart_resize(height, width, factor, min(MIN_PIXELS, limit), limit)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"an image of {width} x {height} pixels can't be used: {error}") from error
-    patches = (rows // vision.patch_size) * (columns // vision.patch_size)
-    return ImageTokens(patches, patches // merge**2)
+    return ImageTokens(rows // vision.patch_size, columns // vision.patch_size, rows * columns // factor**2)
