@@ -9,9 +9,9 @@ import os
 def quiet() -> None:
     """Only errors from transformers, the hub and bitsandbytes, no loading bars, no warning on tokenizers and forks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("bitsandbytes", "huggingface_hub"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     import transformers
 
+    for name in ("bitsandbytes", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
