@@ -21,7 +21,7 @@ from ganglion.model.policy.policy import VLAPolicy
 from ganglion.training.claim import first_difference
 from ganglion.training.policy.batch import Batch
 from ganglion.training.policy.config import PolicyTrainConfig, VlOptions
-from ganglion.training.policy.optimization import EXPERT, SENSOR, Groups, trainable
+from ganglion.training.policy.optimization import Groups, trainable
 from ganglion.training.policy.source import Source
 
 
@@ -50,12 +50,11 @@ class Learner:
         return {f"{name}.{i}": p for name, group in self.groups.items() for i, p in enumerate(group)}
 
     def parameter_counts(self) -> dict[str, int]:
-        """How many parameters each group has, and how many are "frozen": those of a backbone that learn nothing."""
+        """Of "backbone, frozen", where there is a backbone, and of each group that learns."""
         counts = {name: sum(p.numel() for p in group) for name, group in self.groups.items()}
-        backbone = self.policy.backbone
-        held = sum(p.numel() for p in backbone.parameters()) if backbone is not None else 0
-        learned = sum(count for name, count in counts.items() if name not in (EXPERT, SENSOR))
-        return {**counts, "frozen": held - learned}
+        if (backbone := self.policy.backbone) is None:
+            return counts
+        return {"backbone, frozen": sum(p.numel() for p in backbone.parameters() if not p.requires_grad), **counts}
 
     def see(self, batch: Batch) -> Batch:
         """The batch with the VL features of its pictures; gradients flow to a backbone that learns."""

@@ -68,7 +68,7 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     source, backbone, instruction = open_source(config, device)
     learner = make_learner(config, source, backbone, instruction, device)
     if is_main():
-        counts = ", ".join(f"{name} {count:,}" for name, count in learner.parameter_counts().items() if count)
+        counts = ", ".join(f"{name} {count:,}" for name, count in learner.parameter_counts().items())
         print(f"{config.out}: parameters: {counts}")
     progress = train(learner, config, make_schedule(config, source), lambda: keep_best(config.out, learner))
     metrics = score(learner, config)

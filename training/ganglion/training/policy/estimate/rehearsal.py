@@ -67,7 +67,7 @@ def rehearse(learner: Learner, config: PolicyTrainConfig, on_gpu: bool) -> Rehea
         batch, backbone, network, working = _step(learner, config, optimizer, memory)
         flops = count.flops
         evaluating = _evaluate(learner, config, memory)
-    return Rehearsal(_counts(learner), frozen, learning, batch, backbone, network, working, evaluating, flops)
+    return Rehearsal(learner.parameter_counts(), frozen, learning, batch, backbone, network, working, evaluating, flops)
 
 
 @torch.no_grad()
@@ -174,12 +174,3 @@ def _held_by(group: list[torch.nn.Parameter], optimizer: torch.optim.Optimizer) 
     """Bytes of weights, their gradients and what the optimizer keeps of them."""
     values = [value for weight in group for value in (weight, weight.grad, *optimizer.state[weight].values())]
     return sum(value.numel() * value.element_size() for value in values if value is not None)
-
-
-def _counts(learner: Learner) -> dict[str, int]:
-    learning = {name: sum(parameter.numel() for parameter in group) for name, group in learner.groups.items()}
-    if learner.policy.backbone is None:
-        return learning
-    whole = sum(parameter.numel() for parameter in learner.policy.backbone.parameters())
-    of_backbone = sum(count for name, count in learning.items() if name in ("vl", "vl_lora", "vision"))
-    return {"backbone, frozen": whole - of_backbone, **learning}
