@@ -31,7 +31,7 @@ from ganglion.training.policy.oct_volumes import OctSource
 from ganglion.training.policy.optimization import make_optimizer, set_rates, take_step
 from ganglion.training.policy.schedule import Schedule
 
-RATES = (3e-4, 1e-3, 3e-3)  # the recipe's is the last
+RATES = (3e-4, 1e-3, 3e-3)  # the recipe's is the second
 STEPS, BATCH = 700, 24  # the recipe's
 
 
