@@ -34,7 +34,7 @@ def wide_base(real_base: str) -> str:
     """A base as large, of few and wide layers: what takes time here is their number."""
     path = Path(real_base) / "config.json"
     config = json.loads(path.read_text())
-    config["text_config"] |= {"num_hidden_layers": 8, "hidden_size": 8192, "num_attention_heads": 64}
+    config["text_config"] |= {"num_hidden_layers": 4, "hidden_size": 8192, "num_attention_heads": 64}
     config["text_config"]["intermediate_size"] = 16384
     config["vision_config"] |= {"depth": 1, "out_hidden_size": 8192}
     path.write_text(json.dumps(config))
@@ -114,7 +114,7 @@ def test_what_does_not_fit_comes_with_what_to_change(
     wide_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--config", str(RECIPES / "policy_qwen2_5_vl_3b_stage1.yaml"), "--vl.base", wide_base)
-    options += ("--batch_size", "160", "--estimate_on", "rtx-4090")
+    options += ("--batch_size", "320", "--estimate_on", "rtx-4090")
     without = estimate(tmp_path / "run", *options, "--vl.gradient_checkpointing", "false")
     assert capsys.readouterr().out.splitlines()[-2].startswith("fits with --vl.gradient_checkpointing true: ")
     with_it = estimate(tmp_path / "run", *options)
