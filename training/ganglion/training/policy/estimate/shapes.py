@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganglion.core.errors import InputError
 from ganglion.core.specs import RobotSpec, default_robot
-from ganglion.simulation.oct_replay import oct_robot, volume_paths
+from ganglion.simulation.oct_replay import oct_robot
 from ganglion.training.demonstrations.episode_set import EpisodeSet, is_set
 from ganglion.training.policy import oct_volumes, synthetic
 from ganglion.training.policy.config import PolicyTrainConfig
 from ganglion.training.policy.robots import common_robot
+from ganglion.training.policy.sources import check_data
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,13 @@ def data_shapes(config: PolicyTrainConfig) -> Shapes:
     """
     if config.is_synthetic:
         return _synthetic(config)
+    check_data(config)
     folders = [Path(folder) for folder in config.folders]
-    if all(map(is_set, folders)):
+    if is_set(folders[0]):
         sets = [EpisodeSet(folder) for folder in folders]
         robot = common_robot([(str(s.folder), s.robot) for s in sets])
         goals = (s.instruction(name) for s in sets for name in s.names)
         return Shapes(robot, f"moments of {_named(robot)}", max(goals, key=len))
-    if len(folders) > 1:
-        raise InputError("a set of episodes and something else", where=str(config.data), remedy="give sets alone")
-    volume_paths(folders[0])
     return Shapes(oct_robot(), "OCT volumes", "", oct_volumes.READS, oct_volumes.READ_HOPS)
 
 

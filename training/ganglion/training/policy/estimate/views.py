@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.images import ImageLike, open_image
@@ -18,6 +17,7 @@ from ganglion.model.backbone.views import EncodedViews, ViewProcessor
 from ganglion.model.processor import PROCESSORS
 from ganglion.training.estimate import config_place, image_tokens, read_config, weights_dtype
 from ganglion.training.estimate.weightless import hollow
+from ganglion.training.policy.backbone import through_jpeg
 from ganglion.training.policy.batch import Pictures
 from ganglion.training.policy.config import VlOptions
 
@@ -57,14 +57,8 @@ def blank_pictures(robot: RobotSpec, rows: int, instruction: str) -> Pictures:
 
     The first has no words: rows of one batch differ in length, and are padded.
     """
-    frames = [_blank(camera.width, camera.height) for camera in robot.cameras]
+    frames = [through_jpeg(np.zeros((camera.height, camera.width, 3), np.uint8)) for camera in robot.cameras]
     return Pictures([frames] * rows, ["", *[instruction] * (rows - 1)] if rows > 1 else [instruction])
-
-
-def _blank(width: int, height: int) -> bytes:
-    encoded = io.BytesIO()
-    Image.new("RGB", (width, height)).save(encoded, "PNG")
-    return encoded.getvalue()
 
 
 def _processor(place: str, config: Any, max_pixels: int | None) -> ViewProcessor:
