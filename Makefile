@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help run test acceptance learning check fast-test lint types layers clean
+.PHONY: egl help run test acceptance learning check fast-test lint types layers clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,8 +17,8 @@ help: ## say what each target does
 run: $(READY) ## train, export, serve and stream on the built-in default; prints where its report is
 	$(BIN)/ganglion quickstart
 
-test: $(READY) ## every test
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not acceptance and not learning"
+test: $(READY) egl ## every test
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance and not learning"
 
 acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
 	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
@@ -28,8 +28,8 @@ learning: $(READY) ## train gui_step and chess_board by their recipes and check 
 
 check: lint types layers fast-test ## what to run before each commit
 
-fast-test: $(READY) ## the tests that need less than a few seconds each
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m "not slow and not acceptance and not learning"
+fast-test: $(READY) egl ## the tests that need less than a few seconds each
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not acceptance and not learning"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -43,6 +43,10 @@ layers: $(READY)
 
 clean: ## remove the environment and what runs wrote
 	rm -rf $(VENV) runs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# Tests render offscreen.
+egl:
+	@ldconfig -p | grep -q libEGL.so.1 || (apt-get update -qq && apt-get install -y -qq libegl1 libgl1-mesa-dri)
 
 # torch first and exactly pinned: any later requirement is then satisfied by it, on CPU machines by the CPU build.
 $(READY): pyproject.toml

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ settings.register_profile("ganglion", deadline=None, suppress_health_check=[Heal
 settings.load_profile("ganglion")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests first: handed out last, one alone would keep a single worker busy at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])  # a stable sort: files stay whole and in order
 
 
 @pytest.fixture
