@@ -15,6 +15,7 @@ from ganglion.model.backbone.facts import describe_backbone
 from ganglion.model.backbone.finetune import finetune, learning, merge_adapter
 from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.backbone.tuned import load_tuned, save_tuned
+from ganglion.model.checkpoint import resolve_base
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 IMAGES = ([Image.new("RGB", (112, 112), "olive"), Image.new("RGB", (84, 112), "navy")], [Image.new("RGB", (56, 56))])
@@ -255,3 +256,38 @@ def test_a_description_that_says_something_else_is_refused(saved, tmp_path, abou
     (folder / "backbone.json").write_text(json.dumps({**text, "finetune": {"mode": "full", "depth": 3}}))
     with pytest.raises(InputError, match="can't be used"):
         load_tuned(fresh(), folder)
+
+
+@pytest.mark.parametrize("options", SEEING, ids=["lora", "full"])
+def test_a_policys_folder_named_as_a_base_is_a_whole_checkpoint_with_what_was_learned_in_it(
+    options, tmp_path, monkeypatch
+):
+    built = resolve_base("offline:qwen2_vl?untrained")
+    monkeypatch.setenv("GANGLION_CACHE", str(tmp_path / "cache"))
+    base = tmp_path / "base"
+    base.symlink_to(built)
+    backbone = Backbone(describe_backbone(str(base), 2, precision="float32"), "cpu")
+    learn(backbone, options)
+    save_tuned(backbone, tmp_path / "policy/backbone")
+    facts = describe_backbone(str(tmp_path / "policy"), 2, precision="float32")
+    assert facts.base_hash != backbone.facts.base_hash
+    with torch.no_grad():
+        found, want = features(Backbone(facts, "cpu")), features(backbone)
+    tolerance = 1e-4 if options.mode == "lora" else 0.0  # merging rounds
+    torch.testing.assert_close(found, want, rtol=tolerance, atol=tolerance)
+    # Made once, and anew where something else was learned.
+    assert resolve_base(str(tmp_path / "policy")) == resolve_base(str(tmp_path / "policy"))
+    before = resolve_base(str(tmp_path / "policy"))
+    learn(backbone := Backbone(backbone.facts, "cpu"), options, steps=1)
+    save_tuned(backbone, tmp_path / "policy/backbone")
+    assert resolve_base(str(tmp_path / "policy")) != before
+
+
+def test_a_policys_folder_is_no_base_where_that_which_it_learned_on_is_another_now(tmp_path):
+    backbone = fresh()
+    learn(backbone, FULL, steps=1)
+    save_tuned(backbone, tmp_path / "backbone")
+    about = json.loads((tmp_path / "backbone/backbone.json").read_text())
+    (tmp_path / "backbone/backbone.json").write_text(json.dumps(about | {"base_hash": "0" * 64}))
+    with pytest.raises(InputError, match="learned on another base"):
+        resolve_base(str(tmp_path))

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 from demonstrations_for_test import written
-from policy_for_test import BLIND, ROBOT, SENSORLESS, options, recorded, recording
+from policy_for_test import BLIND, ROBOT, SENSORLESS, UNTRAINED, options, recorded, recording
 
 from ganglion.core.errors import InputError
 from ganglion.core.specs import StateSpec
+from ganglion.model.policy.policy import VLAPolicy
 from ganglion.training.demonstrations.cutting import cut_chunk, cut_window
 from ganglion.training.demonstrations.episode import Stream
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.policy.batch import losses
+from ganglion.training.policy.config import VlOptions
 from ganglion.training.policy.learner import make_learner
 from ganglion.training.policy.loop import prepared
 from ganglion.training.policy.recorded import RecordedSource
@@ -168,3 +170,33 @@ def test_one_session_of_which_nothing_can_be_held_back_is_named(tmp_path: Path) 
     folder = recorded(tmp_path / "one", 1, robot=BLIND)
     with pytest.raises(InputError, match="leaves a side empty"):
         RecordedSource(options(folder, tmp_path / "out"))
+
+
+def test_only_the_groups_that_are_named_are_felt(blind: Path, tmp_path: Path) -> None:
+    source = RecordedSource(options(blind, tmp_path / "out", sensor_groups=["scan"], sensor_share=0.5))
+    present = source.batch(0).present
+    assert present is not None and not present[..., 0].any() and present[..., 1].any()
+    with pytest.raises(InputError, match=r"--sensor_groups names 'torque'.*use some of \['force', 'scan'\]"):
+        RecordedSource(options(blind, tmp_path / "out", sensor_groups=["torque"]))
+
+
+def test_a_state_that_is_switched_off_is_unknown(blind: Path, tmp_path: Path) -> None:
+    known = RecordedSource(options(blind, tmp_path / "out")).batch(0).state_known
+    unknown = RecordedSource(options(blind, tmp_path / "out", state=False)).batch(0).state_known
+    assert known is not None and unknown is not None
+    assert known.all() and not unknown.any()
+
+
+@pytest.mark.slow
+def test_a_policy_that_is_not_told_ages_makes_no_difference_by_them(tmp_path: Path) -> None:
+    folder, rng = recorded(tmp_path / "set", 5), np.random.default_rng(0)
+    ages = {}
+    for tells in (True, False):
+        config = options(folder, tmp_path / str(tells), vl=VlOptions(base=UNTRAINED, tell_age=tells))
+        run(config)
+        policy = VLAPolicy.from_pretrained(tmp_path / str(tells))
+        window = rng.normal(size=(1, 650, 4)).astype(np.float32)
+        image, state = {"front": rng.integers(0, 255, (56, 56, 3), np.uint8)}, np.zeros((1, 3))
+        found = [policy.predict([image], "go", window, state, vl_age_s=age) for age in (0.0, 0.4)]
+        ages[tells] = float(np.abs(found[0] - found[1]).max())
+    assert ages[False] == 0.0 < ages[True]

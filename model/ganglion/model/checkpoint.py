@@ -18,10 +18,11 @@ def resolve_base(name: str) -> str:
 
     Args:
         name: `offline:FAMILY` (built on first use, see ganglion.model.offline; `offline:FAMILY?untrained` leaves out
-            its training), a local checkpoint folder, or a hub name such as `Qwen/Qwen2-VL-2B-Instruct`.
+            its training), a local checkpoint folder, the folder of a policy whose backbone learned, or a hub name such
+            as `Qwen/Qwen2-VL-2B-Instruct`.
 
     Raises:
-        InputError: the folder is missing or holds no checkpoint, or the name is none of the three.
+        InputError: the folder is missing or holds no checkpoint, or the name is none of these.
     """
     if name.startswith(OFFLINE):
         from ganglion.model.offline import offline_base
@@ -43,6 +44,10 @@ def resolve_base(name: str) -> str:
 
 
 def _checked_folder(path: Path) -> Path:
+    from ganglion.model.backbone.grown import grown_base, is_grown
+
+    if is_grown(path):
+        return grown_base(path)
     if not (path / "config.json").is_file():
         raise InputError("holds no config.json", where=path, remedy="give a Hugging Face checkpoint folder")
     if not any(path.glob("*.safetensors")):

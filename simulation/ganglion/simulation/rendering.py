@@ -1,8 +1,13 @@
-"""Offscreen cameras of a MuJoCo world, made when they are first looked through."""
+"""Offscreen cameras of a MuJoCo world, made when they are first looked through.
+
+MuJoCo's own Renderer makes an OpenGL context for each world and size, which costs as much as fifty small frames. Here
+all worlds of a thread share one.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +16,9 @@ import numpy.typing as npt
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.specs import CameraSpec
+
+_MAX_GEOMS = 1000
+_OF_THREAD = threading.local()
 
 Image = npt.NDArray[np.uint8]
 
@@ -32,10 +40,10 @@ def load_model(xml: str) -> Any:
 
 
 class Eyes:
-    """The cameras of a robot in a world that has a MuJoCo camera of each one's name.
+    """The cameras of a robot in a world that has a MuJoCo camera of each one's name; for one thread.
 
     Args:
-        model: of the world.
+        model: of the world; its offscreen buffer (offwidth, offheight) must hold the largest image.
         data: its state, which is looked at whenever a frame is asked for.
         cameras: of the robot.
     """
@@ -43,7 +51,8 @@ class Eyes:
     def __init__(self, model: Any, data: Any, cameras: Sequence[CameraSpec]) -> None:
         self._model, self._data = model, data
         self._cameras = {camera.name: camera for camera in cameras}
-        self._renderers: dict[tuple[int, int], Any] = {}
+        self._context: Any = None
+        self._scene: Any = None
 
     def look(self, name: str) -> Image:
         """What a camera sees now, (height, width, 3) uint8 RGB, without shadows.
@@ -56,29 +65,47 @@ class Eyes:
 
         if name not in self._cameras:
             raise InputError(f"has no camera {name!r}", where="robot", remedy=f"use one of {list(self._cameras)}")
-        renderer = self._renderer(self._cameras[name])
-        renderer.update_scene(self._data, name)
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-        image: Image = renderer.render()
-        return image
+        camera, view = self._cameras[name], mujoco.MjvCamera()
+        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, self._model.camera(name).id
+        self._make_current()
+        mujoco.mjv_updateScene(
+            self._model, self._data, mujoco.MjvOption(), None, view, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+        )
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+        rect = mujoco.MjrRect(0, 0, camera.width, camera.height)
+        image = np.empty((camera.height, camera.width, 3), np.uint8)
+        mujoco.mjr_render(rect, self._scene, self._context)
+        mujoco.mjr_readPixels(image, None, rect, self._context)
+        return image[::-1].copy()  # OpenGL's rows begin at the bottom
 
     def close(self) -> None:
-        """Free the renderers; harmless when called twice."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        """Free what rendering holds; harmless when called twice."""
+        if self._context is not None:
+            _opengl().make_current()
+            self._context.free()
+        self._context = self._scene = None
 
-    def _renderer(self, camera: CameraSpec) -> Any:
+    def _make_current(self) -> None:
         import mujoco
 
-        size = (camera.height, camera.width)
-        if size not in self._renderers:
-            try:
-                self._renderers[size] = mujoco.Renderer(self._model, *size)
-            except Exception as error:  # MuJoCo raises whatever the machine's OpenGL gives
-                reason = " ".join(str(error).split())
-                raise GanglionError(
-                    f"nothing can be rendered ({reason:.120})",
-                    remedy="install EGL (apt install libegl1 libgl1-mesa-dri), or set MUJOCO_GL=osmesa",
-                ) from None
-        return self._renderers[size]
+        try:
+            _opengl().make_current()
+            if self._context is None:
+                self._scene = mujoco.MjvScene(self._model, maxgeom=_MAX_GEOMS)
+                self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        except Exception as error:  # MuJoCo raises whatever the machine's OpenGL gives
+            reason = " ".join(str(error).split())
+            raise GanglionError(
+                f"nothing can be rendered ({reason:.120})",
+                remedy="install EGL (apt install libegl1 libgl1-mesa-dri), or set MUJOCO_GL=osmesa",
+            ) from None
+
+
+def _opengl() -> Any:
+    """This thread's OpenGL context, made once."""
+    if not hasattr(_OF_THREAD, "context"):
+        import mujoco
+
+        _OF_THREAD.context = mujoco.GLContext(1, 1)  # its own buffer is not drawn to
+    return _OF_THREAD.context

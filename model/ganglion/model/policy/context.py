@@ -76,6 +76,12 @@ class ContextTokens(nn.Module):
             self.state = nn.Linear(config.state_dim, width)
         self.no_state = nn.Parameter(0.02 * torch.randn(width))
 
+    def ignore_age(self) -> None:
+        """Let ages make no difference, now and after training: to see what they are worth."""
+        for parameter in self.vl_age[-1].parameters():
+            nn.init.zeros_(parameter)
+        self.vl_age.requires_grad_(False)
+
     def check(self, context: Context) -> None:
         """See that a context holds what the policy reads, and nothing else.
 

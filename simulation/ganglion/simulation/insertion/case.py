@@ -24,7 +24,7 @@ LAYERS = ("first", "second", "third")
 JOINTS = ("x", "y", "z", "rx", "ry", "rz", "feed")
 _MARKS = 3
 _FIELD_MM = 14.0  # marks lie this far from the middle at most, in x and in y
-_APART_MM = 12.0
+_APART_MM = 14.0
 
 Color = tuple[float, float, float]
 
@@ -137,14 +137,14 @@ def draw_case(seed: int) -> Case:
 
 
 def insertion_robot() -> RobotSpec:
-    """The robot: two 112 px cameras at 10 Hz, force + 1025-bin A-scan at 650 Hz, 7 joints read and moved at 50 Hz."""
+    """The robot: cameras of 112 and 56 px at 10 Hz, force + 1025-bin A-scan at 650 Hz, 7 joints moved at 50 Hz."""
     units = ("mm", "mm", "mm", "rad", "rad", "rad", "mm")
     high = (20.0, 20.0, 20.0, 0.5, 0.5, 0.5, 10.0)
     return RobotSpec(
         name="insertion",
         cameras=(
             CameraSpec("wrist", height=112, width=112, rate_hz=10.0),
-            CameraSpec("scene", height=112, width=112, rate_hz=10.0),
+            CameraSpec("scene", height=56, width=56, rate_hz=10.0),
         ),
         sensors=(
             SensorSpec("tip", (ChannelGroup("force", 1, "N"), ChannelGroup("a_scan", BINS, "dB")), rate_hz=650.0),

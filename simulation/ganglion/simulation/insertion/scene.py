@@ -51,7 +51,7 @@ _XML = """
  </actuator>
 </mujoco>
 """
-_MARK = '<geom type="cylinder" size=".0035 .0002" pos="{x} {y} {half}" rgba="{rgb} 1"/>'
+_MARK = '<geom type="cylinder" size=".005 .0002" pos="{x} {y} {half}" rgba="{rgb} 1"/>'
 
 
 def scene_xml(case: Case) -> str:

@@ -47,6 +47,8 @@ class VlOptions:
     """Recompute the backbone's activations in the backward pass: less memory, more time."""
     age_ms: tuple[float, float] = (0.0, 150.0)
     """Range of ages of the VL features that training draws from, in milliseconds; it should hold what serving shows."""
+    tell_age: bool = True
+    """false hides the age from the policy, to see what knowing it is worth."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class PolicyTrainConfig:
     """Optimizer and schedule."""
     sensor: bool = True
     """false takes every sensor for absent, as the first of two stages does; the weights are there and go on."""
+    sensor_groups: list[str] = field(default_factory=list)
+    """Channel groups that are felt, by name; default is all of them. Others are taken for absent."""
+    state: bool = True
+    """false takes the robot's state for unknown."""
     init_from: Path | None = None
     """Policy folder whose weights to start from, of the same shape: the stage before."""
     sensor_loss_weight: float = 2.0
@@ -221,6 +227,8 @@ def _check_data(config: PolicyTrainConfig) -> None:
             raise InputError("no such folder", where=name, remedy=f'correct --data, or use "{SYNTHETIC}"')
     if config.vl.vision and config.vl.finetune == "none":
         raise InputError("--vl.vision is true, --vl.finetune is none", remedy="give --vl.finetune lora or full")
+    if config.is_synthetic and (config.sensor_groups or not config.state):
+        raise InputError(f"--sensor_groups and --state mean nothing for {SYNTHETIC} data", remedy="leave them out")
     if config.caches and config.vl.finetune != "none":
         raise InputError(
             f"--cache holds what a frozen backbone says, --vl.finetune is {config.vl.finetune}",

@@ -105,6 +105,8 @@ def make_learner(
         groups = _let_learn(backbone, finetune_options(config.vl), tuned)
         if config.vl.gradient_checkpointing:
             backbone.checkpoint_gradients()
+    if source.vl and not config.vl.tell_age:
+        network.expert.fusion.tokens.ignore_age()
     sees = {"instruction": instruction, "age_ms": list(config.vl.age_ms)}
     vl = {**source.vl.to_dict(), **sees} if source.vl else None
     policy = VLAPolicy(network.to(device), source.robot, source.norm, vl, backbone)

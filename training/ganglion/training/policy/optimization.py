@@ -22,7 +22,8 @@ Groups = Mapping[str, list[nn.Parameter]]
 def trainable(network: PolicyNetwork, backbone: Groups) -> dict[str, list[nn.Parameter]]:
     """What learns, by the name of its group; groups without a parameter are left out."""
     encoder = list(network.encoder.parameters()) if network.encoder is not None else []
-    groups = {EXPERT: list(network.expert.parameters()), SENSOR: encoder, **backbone}
+    expert = [parameter for parameter in network.expert.parameters() if parameter.requires_grad]
+    groups = {EXPERT: expert, SENSOR: encoder, **backbone}
     return {name: group for name, group in groups.items() if group}
 
 

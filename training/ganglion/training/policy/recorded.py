@@ -13,6 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ganglion.core.errors import InputError
+from ganglion.core.specs import SensorSpec
 from ganglion.model.backbone.facts import BackboneFacts
 from ganglion.training.demonstrations.cutting import Views, episode_views
 from ganglion.training.demonstrations.episode_set import EpisodeSet
@@ -56,6 +57,7 @@ class RecordedSource:
                 remedy="give --fusion none, or a set with a sensor",
             )
         self._sensor = self.robot.sensors[0] if config.fusion != "none" else None
+        self._groups = _felt_groups(self._sensor, config.sensor_groups)
         self._train, self._validation, self._test = split_moments(
             self._sets,
             self._sensor if config.sensor else None,
@@ -117,6 +119,10 @@ class RecordedSource:
         age_ns, dropped = int(rng.uniform(*self._config.vl.age_ms) * 1e6), rng.uniform() < self._config.sensor_dropout
         feels = self._config.sensor and not (training and dropped)
         moment = cut_moment(self._sets[set_number][number], action, self.robot, self._sensor, feels)
+        if self._groups is not None and moment.window is not None:
+            moment = replace(moment, window=replace(moment.window, present=moment.window.present & self._groups))
+        if not self._config.state:
+            moment = replace(moment, state_known=False)
         return replace(moment, sight=self._look(set_number, number, action, age_ns)) if self.vl else moment
 
     def _look(self, set_number: int, number: int, action: int, age_ns: int) -> Sight:
@@ -132,3 +138,19 @@ class RecordedSource:
     def _weights(self, felt: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """What a loss counts: (n,) for (n,) bool, whether anything was felt."""
         return np.where(felt, self._config.sensor_loss_weight, 1.0)
+
+
+def _felt_groups(sensor: SensorSpec | None, names: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+    """Which channel groups are felt, (groups,) bool; None for all.
+
+    Raises:
+        InputError: the sensor has no group of that name, or none is read.
+    """
+    if not names:
+        return None
+    known = [group.name for group in sensor.groups] if sensor else []
+    if unknown := sorted(set(names) - set(known)):
+        raise InputError(
+            f"--sensor_groups names {unknown[0]!r}", remedy=f"use some of {known}" if known else "leave it out"
+        )
+    return np.array([name in names for name in known])
