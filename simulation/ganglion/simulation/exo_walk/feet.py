@@ -25,7 +25,7 @@ _CLEARANCE_M, _EDGE_M = 0.012, 0.022  # of a swinging sole from the ground and f
 _LIFTING_S = 0.12
 _BUMP_M = {"flat": 0.02, "slope": 0.03, "stairs up": 0.05, "stairs down": 0.03}
 # When in a swing the foot goes ahead and when it goes up or down, as shares of it: up first, or down last.
-_TIMING = {"stairs up": (0.08, 1.0, 0.0, 0.7), "stairs down": (0.0, 0.85, 0.3, 1.0)}
+_TIMING = {"stairs up": (0.2, 1.0, 0.0, 0.65), "stairs down": (0.0, 0.85, 0.3, 1.0)}
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ _DAMPING = np.array([15.0, 25.0, 25.0] + [35.0] * 6)  # 1/s
 # Of a loaded leg's joints, N m/rad and N m s/rad: within what is measured of standing and walking ankles and knees.
 _SPRING, _DAMPER = np.array([200.0, 200.0, 200.0] * 2), np.array([8.0, 8.0, 4.0] * 2)
 _SCALE = np.array([1.0, 1.0, 2.0])  # of force and moment in the trunk's balance: 1 N weighs as 0.5 N m
-_SOFTNESS = 1e-3
-_SPARE = 0.1  # of a standing foot's sole that is planned without load: how freely it takes some
+_SOFTNESS = 1e-3 * np.eye(3)
+_ROUNDS = 3
+_SPARE = 0.05  # of a standing foot's sole that is planned without load: how freely it takes some
 
 
 class Wearer:
@@ -85,17 +86,26 @@ class Wearer:
             self._contact[2 * row : 2 * row + 2] = self._jacobian[::2]
         standing = np.repeat(self._standing(data), 2)
         planned, weight = self._planned[tick] * standing, self._weight[tick] * standing
-        onto_trunk = self._contact[:, :3].T * _SCALE[:, None]
-        gap = self._needed[:3] * _SCALE - onto_trunk @ planned
-        weighted = onto_trunk * weight
-        softness = _SOFTNESS * np.eye(3)
-        force = planned + weighted.T @ np.linalg.solve(weighted @ onto_trunk.T + softness, gap)
-        push = np.maximum(force[1::2], 0.0)
-        hold = self._friction * push
-        force[1::2] = push
-        force[::2] = np.clip(force[::2], -hold, hold)
-        torque: Floats = self._contact[:, 3:].T @ force
+        torque: Floats = self._contact[:, 3:].T @ self._forces(planned, weight)
         return torque
+
+    def _forces(self, planned: Floats, weight: Floats) -> Floats:
+        """(8,) x and z on each sole: near the planned ones, and such that the trunk gets what it needs."""
+        onto_trunk = self._contact[:, :3].T * _SCALE[:, None]
+        needed = self._needed[:3] * _SCALE
+        for _ in range(_ROUNDS):
+            weighted = onto_trunk * weight
+            gap = needed - onto_trunk @ planned
+            force = planned + weighted.T @ np.linalg.solve(weighted @ onto_trunk.T + _SOFTNESS, gap)
+            pulls = force[1::2] < 0
+            if not pulls.any():
+                break
+            pushes = np.repeat(~pulls, 2)  # a sole can't pull: do without it
+            planned, weight = planned * pushes, weight * pushes
+        push = np.maximum(force[1::2], 0.0)
+        force[1::2], hold = push, self._friction * push
+        force[::2] = np.clip(force[::2], -hold, hold)
+        return force
 
 
     def _standing(self, data: mujoco.MjData) -> Floats:
