@@ -17,8 +17,8 @@ from ganglion.simulation.exo_walk.ground import Floats, Ground
 
 RATE_HZ = 650.0
 _SMOOTHING_S = 0.012
-_FLAT_SHARE, _HEEL_OFF_SHARE = 0.2, 0.58  # of stance: when the foot is flat, and when the heel lifts
-_LAST_TILT = {"flat": 0.9, "slope": 0.8, "stairs up": 0.55, "stairs down": 0.7}  # rad at toe-off
+_FLAT_SHARE, _HEEL_OFF_SHARE = 0.2, 0.62  # of stance: when the foot is flat, and when the heel lifts
+_LAST_TILT = {"flat": 0.7, "slope": 0.7, "stairs up": 0.55, "stairs down": 0.55}  # rad at toe-off
 _LANDING_TILT = {"flat": -0.25, "slope": -0.12, "stairs up": 0.0, "stairs down": 0.25}  # rad, negative: toes up
 _PRESS_M = 0.002  # that a standing sole is meant to be below the ground, so that it does touch
 _CLEARANCE_M, _EDGE_M = 0.012, 0.022  # of a swinging sole from the ground and from an edge

@@ -22,7 +22,7 @@ from ganglion.simulation.exo_walk.robot import SOLES
 
 # Largest torque of hip, knee and ankle, N m per kg of body mass: about the isometric maxima of young adults
 # (Anderson, Madigan and Nussbaum 2007).
-_STRENGTH = np.array([2.2, 2.6, 2.0] * 2)
+_STRENGTH = np.array([2.6, 3.0, 2.2] * 2)
 # From a change of the exoskeleton's torque to the muscles': a first-order lag of the order of reflex and activation
 # (Zajac 1989 gives 10 to 60 ms for activation alone).
 RESPONSE_S = 0.06
