@@ -28,7 +28,7 @@ def compile_walk(walk: Walk, body: Body, ground: Ground) -> mujoco.MjModel:
   </option>
   <visual><global offwidth="640" offheight="480"/><map znear="0.01" fogstart="12" fogend="40"/>
     <rgba fog="{_rgb(look.haze)} 1" haze="{_rgb(look.haze)} 1"/>
-    <headlight ambient="0.25 0.25 0.25" diffuse="0.15 0.15 0.15" specular="0 0 0"/><quality shadowsize="0"/></visual>
+    <headlight ambient="0.4 0.4 0.4" diffuse="0.2 0.2 0.2" specular="0 0 0"/><quality shadowsize="0"/></visual>
   <asset>
     <texture name="sky" type="skybox" builtin="gradient" rgb1="{_rgb(look.sky)}" rgb2="{_rgb(look.haze)}"
       width="64" height="64"/>
@@ -44,7 +44,6 @@ def compile_walk(walk: Walk, body: Body, ground: Ground) -> mujoco.MjModel:
     <default class="exo"><geom type="capsule" mass="0" rgba="0.95 0.45 0.1 1"/></default></default>
   <worldbody>
     <light directional="true" castshadow="false" dir="{_sun(look)}" diffuse="{look.light} {look.light} {look.light}"/>
-    <camera name="side" pos="0 -3.4 0.4" xyaxes="1 0 0 0 0 1" mode="track"/>
     {"".join(_ground(ground))}
     {"".join(_posts(walk, ground))}
     {_walker(walk, body)}
@@ -64,11 +63,11 @@ def _walker(walk: Walk, body: Body) -> str:
         f' xyaxes="0 -1 0 {np.sin(down)} 0 {np.cos(down)}"/>'
     )
     legs = "".join(_leg(side, y, body) for side, y in (("left", 0.09), ("right", -0.09)))
-    # `mode="track"` of the side camera needs a body with a position: the walker starts at its planned posture.
     return f"""<body name="trunk">
       <joint name="x" type="slide" axis="1 0 0"/><joint name="z" type="slide" axis="0 0 1"/>
       <joint name="trunk" type="hinge" axis="0 1 0"/>
       {_inertial(body.trunk)}{camera}
+      <camera name="side" pos="0 -3.4 0.1" xyaxes="1 0 0 0 0.1 1" mode="track"/>
       <geom type="capsule" fromto="0 0 0.05 0 0 {trunk}" size="0.1" rgba="0.25 0.35 0.6 1" mass="0"/>
       <geom type="sphere" pos="0 0 {trunk + 0.22}" size="0.11" rgba="0.8 0.65 0.55 1" mass="0"/>
       {legs}</body>"""
@@ -149,7 +148,7 @@ def _riser(x: float, top: float, rise: float) -> str:
 
 
 def _posts(walk: Walk, ground: Ground) -> list[str]:
-    """Posts along both sides, and on some stairs a strip along each edge."""
+    """Posts along both sides, and on stairs a strip along each edge, on some in a color."""
     look = walk.look
     rng = np.random.default_rng([walk.seed, 1])
     posts = []
@@ -160,13 +159,14 @@ def _posts(walk: Walk, ground: Ground) -> list[str]:
             f'<geom type="cylinder" pos="{x} {y} {float(ground.height(x)) + tall / 2}" size="0.04 {tall / 2}"'
             f' rgba="{_rgb(look.posts)} 1"/>'
         )
-    if look.nosing and ground.kind == "stairs":
+    if ground.kind == "stairs":
         inset = 0.03 if ground.rise_m > 0 else -0.03
         for tread in range(STAIRS):
+            color = look.posts if look.nosing else look.grain
             x, top = ground.start_m + tread * ground.run_m, max(tread * ground.rise_m, (tread + 1) * ground.rise_m)
             posts.append(
                 f'<geom type="box" pos="{x + inset} 0 {top + 0.001}" size="0.02 {_WIDTH_M / 2} 0.001"'
-                f' rgba="{_rgb(look.posts)} 1"/>'
+                f' rgba="{_rgb(color)} 1"/>'
             )
     return posts
 

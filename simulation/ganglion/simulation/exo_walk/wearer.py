@@ -109,10 +109,10 @@ class Wearer:
 
 
     def _standing(self, data: mujoco.MjData) -> Floats:
-        """(4,) whether each sole is on the ground: 1 within a millimeter of it, 0 from three on."""
+        """(4,) whether each sole is on the ground: 1 on it, 0 from a millimeter above."""
         place = data.geom_xpos[self._soles]
         gap = place[:, 2] - self._ground.height(place[:, 0]) - self._sole_height
-        standing: Floats = np.clip(1.5 - gap / 0.002, 0.0, 1.0)
+        standing: Floats = np.clip(1.0 - gap / 0.001, 0.0, 1.0)
         return standing
 
 
