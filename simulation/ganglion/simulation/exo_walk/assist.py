@@ -17,8 +17,8 @@ from ganglion.simulation.exo_walk.ground import Floats
 from ganglion.simulation.exo_walk.walk import Walk
 
 _GRAVITY = 9.81
-# Where the ground's push points: through a point above the hip (the virtual pivot point of Maus et al. 2010).
-_PIVOT = 0.1  # of body height
+# The ground pushes toward a point above the center of mass, the virtual pivot point of Maus et al. (2010).
+_PIVOT = 0.2  # of body height
 
 
 class Assist:

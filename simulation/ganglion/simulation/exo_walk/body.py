@@ -1,7 +1,7 @@
 """The wearer's body: lengths, masses and inertias of seven segments from height and mass.
 
 Fractions of height and mass, centers of mass and radii of gyration are those of Winter, *Biomechanics and Motor
-Control of Human Movement* (4th edition, 2009), table 4.1 and figure 4.1, which go back to Drillis and Contini (1966)
+Control of Human Movement* (4th edition, 2009), figure 4.1 and table 4.1, which go back to Drillis and Contini (1966)
 and Dempster (1955). Head, arms and trunk are one segment.
 """
 

@@ -83,9 +83,7 @@ def _foot(side: int, times: Floats, steps: Footsteps, ground: Ground, body: Body
         rows[5, inside] = _ball_share(since, kind)
         if k + 2 < len(steps.x_m):
             swinging = (times >= steps.leave_s[k]) & (times < steps.land_s[k + 2])
-            rows[:3, swinging] = _swing(
-                times[swinging], k, _kind(ground, steps, k + 2), kind, steps, ground, body
-            )
+            rows[:3, swinging] = _swing(times[swinging], k, _kind(ground, steps, k + 2), kind, steps, ground, body)
     return tuple(rows)
 
 
@@ -119,9 +117,7 @@ def _stance(at_s: Floats, k: int, kind: str, steps: Footsteps, body: Body) -> Fl
     return np.stack([x, z, tilt + slope])
 
 
-def _swing(
-    at_s: Floats, k: int, kind: str, from_kind: str, steps: Footsteps, ground: Ground, body: Body
-) -> Floats:
+def _swing(at_s: Floats, k: int, kind: str, from_kind: str, steps: Footsteps, ground: Ground, body: Body) -> Floats:
     """(3, times) from foothold k to k + 2."""
     start_s, end_s = steps.leave_s[k], steps.land_s[k + 2]
     ends = _stance(np.array([start_s, start_s - 1e-4]), k, from_kind, steps, body)

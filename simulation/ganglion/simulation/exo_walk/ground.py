@@ -28,7 +28,8 @@ class Ground:
         """Height of the ground at each place, m."""
         along = np.asarray(x_m, np.float64) - self.start_m
         if self.kind == "stairs":
-            return self.rise_m * np.clip(np.floor(along / self.run_m) + 1, 0, STAIRS)
+            treads: Floats = np.clip(np.floor(along / self.run_m) + 1, 0, STAIRS)
+            return self.rise_m * treads
         height: Floats = np.maximum(along, 0.0) * np.tan(self.slope_rad)
         return height
 

@@ -30,4 +30,5 @@ class Readings:
         self._drift = drift[-1]
         read = self._gain * true + self._offset + drift + self._rng.normal(0.0, 1.0, true.shape) * _NOISE
         read[:, 12:] = np.maximum(read[:, 12:], 0.0)
-        return read.astype(np.float32)
+        samples: npt.NDArray[np.float32] = read.astype(np.float32)
+        return samples

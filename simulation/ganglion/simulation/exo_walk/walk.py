@@ -12,8 +12,7 @@ from ganglion.core.tasks.exo_rules import TERRAINS
 Color = tuple[float, float, float]
 Pair = tuple[float, float]
 
-# Walking speed, m/s along the ground, and how many steps are walked on the terrain. Stairs are walked tread by tread
-# at the step time below; people slow down on slopes (Kawamura et al. 1991).
+# Walking speed, m/s along the ground: less where it is steep. Stairs are walked tread by tread at the step time below.
 _SPEED: dict[str, Pair] = {
     "flat": (1.05, 1.35),
     "uphill_moderate": (0.95, 1.2),
@@ -57,7 +56,8 @@ class Walk:
 
     yields         what share of the exoskeleton's torque the wearer gives way to, see `wearer`
     fit_error      by what factor the device's idea of the wearer's leg lengths and mass is off
-    noise, drift   of each reading, in the order of `robot.GROUPS`
+    *_offset_*     what the trunk's pitch, the torque sensors and the angle sensors are off by
+    force_gain     what the foot force sensors multiply by
     """
 
     seed: int
@@ -77,6 +77,7 @@ class Walk:
     yields: float
     friction: float
     fit_error: float
+    pitch_offset_rad: float
     torque_offset_nm: tuple[float, ...]
     angle_offset_rad: tuple[float, ...]
     force_gain: tuple[float, ...]
@@ -118,6 +119,7 @@ def draw_walk(seed: int, terrain: str | None = None) -> Walk:
         yields=_draw(rng, (0.8, 1.0)),
         friction=_draw(rng, (0.9, 1.2)),
         fit_error=_draw(rng, (0.96, 1.04)),
+        pitch_offset_rad=_draw(rng, (-0.01, 0.01)),
         torque_offset_nm=_several(rng, 0.3, 4),
         angle_offset_rad=_several(rng, np.deg2rad(1.0), 4),
         force_gain=tuple(1.0 + error for error in _several(rng, 0.03, 4)),

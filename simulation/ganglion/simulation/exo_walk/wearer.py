@@ -20,15 +20,15 @@ from ganglion.simulation.exo_walk.gait import Gait
 from ganglion.simulation.exo_walk.ground import Floats, Ground
 from ganglion.simulation.exo_walk.robot import SOLES
 
-# Largest torque of hip, knee and ankle, N m per kg of body mass: about the isometric maxima of young adults
-# (Anderson, Madigan and Nussbaum 2007).
+# Largest torque of hip, knee and ankle, N m per kg of body mass: the order of young adults' isometric maxima (for
+# which see Anderson, Madigan and Nussbaum 2007), the same in flexion and extension.
 _STRENGTH = np.array([2.6, 3.0, 2.2] * 2)
 # From a change of the exoskeleton's torque to the muscles': a first-order lag of the order of reflex and activation
 # (Zajac 1989 gives 10 to 60 ms for activation alone).
 RESPONSE_S = 0.06
 _STIFFNESS = np.array([60.0, 150.0, 150.0] + [300.0] * 6)  # 1/s2
 _DAMPING = np.array([15.0, 25.0, 25.0] + [35.0] * 6)  # 1/s
-# Of a loaded leg's joints, N m/rad and N m s/rad: within what is measured of standing and walking ankles and knees.
+# Of a loaded leg's joints, N m/rad and N m s/rad: found by trial, as little as keeps every terrain's soles in place.
 _SPRING, _DAMPER = np.array([200.0, 200.0, 200.0] * 2), np.array([8.0, 8.0, 4.0] * 2)
 _SCALE = np.array([1.0, 1.0, 2.0])  # of force and moment in the trunk's balance: 1 N weighs as 0.5 N m
 _SOFTNESS = 1e-3 * np.eye(3)
@@ -105,8 +105,8 @@ class Wearer:
         push = np.maximum(force[1::2], 0.0)
         force[1::2], hold = push, self._friction * push
         force[::2] = np.clip(force[::2], -hold, hold)
-        return force
-
+        on_soles: Floats = force
+        return on_soles
 
     def _standing(self, data: mujoco.MjData) -> Floats:
         """(4,) whether each sole is on the ground: 1 on it, 0 from a millimeter above."""

@@ -1,0 +1,8 @@
+"""A wearer with an exoskeleton on five terrains; the world is `exo_walk.world.ExoWalk`, which needs MuJoCo."""
+
+from ganglion.simulation.exo_walk.assist import Assist
+from ganglion.simulation.exo_walk.effort import Effort, Summary
+from ganglion.simulation.exo_walk.robot import exo_walk_robot
+from ganglion.simulation.exo_walk.walk import Walk, draw_walk
+
+__all__ = ["Assist", "Effort", "Summary", "Walk", "draw_walk", "exo_walk_robot"]
