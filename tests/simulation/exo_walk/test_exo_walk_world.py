@@ -117,12 +117,16 @@ def test_level_gait_is_timed_as_recorded_people_walk(level, shared_data: Path) -
     strides = (table["ic"] - table["pre_ic"]) / 204.8
     shares = (table["tc"] - table["pre_ic"]) / (table["ic"] - table["pre_ic"])
     force = np.convolve(level.samples[:, 12:14].sum(axis=1), np.ones(13) / 13, "same")
-    edges = np.diff((force > 0.1 * force.max()).astype(int))
-    landings, leavings = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
-    stance = [leavings[leavings > land][0] - land for land in landings[:-1]]
-    assert len(stance) >= 3
-    assert np.median(np.diff(landings)) / 650 == pytest.approx(np.median(strides), rel=0.15)
-    assert np.median(stance / np.diff(landings)) == pytest.approx(np.median(shares), abs=0.08)
+    edges = np.diff((force > 25.0).astype(int))
+    off = np.flatnonzero(edges < 0)
+    swings = [
+        (a, b) for a, b in zip(off, off + [np.argmax(edges[a:] > 0) for a in off], strict=True) if b - a > 0.2 * 650
+    ]
+    leave, land = np.array(swings).T
+    stride = np.diff(land)
+    assert len(stride) >= 3
+    assert np.median(stride) / 650 == pytest.approx(np.median(strides), rel=0.15)
+    assert np.median((leave[1:] - land[:-1]) / stride) == pytest.approx(np.median(shares), abs=0.08)
 
 
 def test_the_camera_tells_the_terrain_ahead_before_it_is_stepped_on(offscreen: None) -> None:

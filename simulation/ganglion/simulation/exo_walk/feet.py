@@ -79,12 +79,19 @@ def _foot(side: int, times: Floats, steps: Footsteps, ground: Ground, body: Body
         last = steps.land_s[k + 1] if k + 1 < len(steps.x_m) else steps.leave_s[k]
         unloading = max(steps.leave_s[k] - last, 1e-3)
         rows[3, inside] = 1.0
-        rows[4, inside] = ease((at - steps.land_s[k]) / loading) * ease((steps.leave_s[k] - at) / unloading)
+        rows[4, inside] = _loaded((at - steps.land_s[k]) / loading) * _loaded((steps.leave_s[k] - at) / unloading)
         rows[5, inside] = _ball_share(since, kind)
         if k + 2 < len(steps.x_m):
             swinging = (times >= steps.leave_s[k]) & (times < steps.land_s[k + 2])
             rows[:3, swinging] = _swing(times[swinging], k, _kind(ground, steps, k + 2), kind, steps, ground, body)
     return tuple(rows)
+
+
+def _loaded(share: Floats) -> Floats:
+    """0 to 1 through double support: sooner than at a foot's pace, as a foot that lands is loaded at once."""
+    s = np.clip(share, 0.0, 1.0)
+    loaded: Floats = s * s * (3 - 2 * s)
+    return loaded
 
 
 def _ball_share(since: Floats, kind: str) -> Floats:
@@ -131,7 +138,8 @@ def _swing(at_s: Floats, k: int, kind: str, from_kind: str, steps: Footsteps, gr
         x += reach(0.0, velocity[0], 0.0, seconds, since)
     z = start[1] + (end[1] - start[1]) * ease((since / seconds - z_from) / (z_to - z_from))
     z += reach(0.0, velocity[1], 0.0, seconds, since)
-    z += _BUMP_M[kind] * np.sin(np.pi * since / seconds) ** 2
+    share = np.clip(since / seconds, 0.0, 1.0)
+    z += _BUMP_M[kind] * 6.75 * share**2 * (1 - share)  # still sinking at the end: a foot lands, it doesn't graze
     pitch = reach(start[2], velocity[2], end[2], seconds, since)
     inside = ease(since / _LIFTING_S) * ease((end_s - at_s) / _LIFTING_S)
     missing = _CLEARANCE_M * inside + _lowest(x, pitch, ground, body) - z

@@ -8,6 +8,9 @@ What they don't give way to disturbs the gait, and its correction costs work as 
 to lower the wearer's effort than to supply, at the right time, torque that the body in motion needs.
 
 No force but those of joints, soles and gravity acts on the body: if the feet can't hold it, it falls.
+
+What it can't show: the wearer knows the ground and keeps to one plan, so help never changes how they walk; the body is
+planar; and the exoskeleton weighs nothing, so wearing it without help costs nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ _STRENGTH = np.array([2.6, 3.0, 2.2] * 2)
 # From a change of the exoskeleton's torque to the muscles': a first-order lag of the order of reflex and activation
 # (Zajac 1989 gives 10 to 60 ms for activation alone).
 RESPONSE_S = 0.06
-_STIFFNESS = np.array([60.0, 150.0, 150.0] + [300.0] * 6)  # 1/s2
-_DAMPING = np.array([15.0, 25.0, 25.0] + [35.0] * 6)  # 1/s
+_STIFFNESS = np.array([40.0, 150.0, 80.0] + [300.0] * 6)  # 1/s2
+_DAMPING = np.array([12.0, 25.0, 18.0] + [35.0] * 6)  # 1/s
 # Of a loaded leg's joints, N m/rad and N m s/rad: found by trial, as little as keeps every terrain's soles in place.
 _SPRING, _DAMPER = np.array([200.0, 200.0, 200.0] * 2), np.array([8.0, 8.0, 4.0] * 2)
 _SCALE = np.array([1.0, 1.0, 2.0])  # of force and moment in the trunk's balance: 1 N weighs as 0.5 N m
