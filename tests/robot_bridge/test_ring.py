@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ganglion.core.errors import GanglionError
-from ganglion.robot_bridge.ring import Ring, RingReader, RingWriter, remove_abandoned
+from ganglion.robot_bridge.ring import Ring, RingReader, RingWriter
+from ganglion.robot_bridge.segment import remove_abandoned
 
 FAST_WRITER = """
 import sys, time

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.specs import RobotSpec
 from ganglion.robot_bridge.acquisition import AcquisitionConfig, AcquisitionReport
-from ganglion.robot_bridge.ring import Ring, remove_abandoned
+from ganglion.robot_bridge.ring import Ring
+from ganglion.robot_bridge.segment import remove_abandoned
 from ganglion.robot_bridge.source import SourceName
 
 _PRIORITY = 50

@@ -3,29 +3,19 @@
 The producer never waits. A reader checks every slot's sequence number before and after copying it, so a sample that
 was overwritten meanwhile is counted, never passed on. Slots are plain 8-byte stores in program order, which x86-64
 keeps; a port to a weaker memory model needs a fence in `publish`.
-
-The segment is a file in /dev/shm rather than `multiprocessing.shared_memory`, whose resource tracker (Python < 3.13)
-unlinks segments that a process merely attached to. Everyone who has it open holds a shared lock on it, so what a
-crash of all parties left behind is recognized and removed by `remove_abandoned`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
-import os
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.errors import GanglionError
+from ganglion.robot_bridge.segment import SHM, Segment
 
-_SHM = Path("/dev/shm")
-_PREFIX = "ganglion-ring-"
 _MAGIC = 0x474E_474C_0001  # "GNGL", layout 1
 _HEADER_WORDS = 8  # magic, capacity, channels, bytes per value, start_ns, next_seq
 _DTYPES: dict[int, np.dtype[Any]] = {2: np.dtype(np.float16), 4: np.dtype(np.float32)}
@@ -49,12 +39,11 @@ class Samples:
 class Ring:
     """The mapped segment: `create` makes it, `attach` opens it by name; either side may `unlink` it."""
 
-    def __init__(self, name: str, descriptor: int) -> None:
-        self.name, self._descriptor = name, descriptor
-        memory = mmap.mmap(descriptor, 0)
+    def __init__(self, segment: Segment) -> None:
+        self.name, self._segment, memory = segment.name, segment, segment.memory
         header = np.frombuffer(memory, np.int64, _HEADER_WORDS)
         if header[0] != _MAGIC or int(header[3]) not in _DTYPES:
-            raise GanglionError("is no sample ring", where=_SHM / name, remedy="start the bridge again")
+            raise GanglionError("is no sample ring", where=SHM / self.name, remedy="start the bridge again")
         self.capacity, self.channels = int(header[1]), int(header[2])
         dtype, offset = _DTYPES[int(header[3])], int(header.nbytes)
         self._start, self.next_seq = header[4:5], header[5:6]
@@ -72,25 +61,14 @@ class Ring:
             GanglionError: shared memory is full or not there.
         """
         width = np.dtype(dtype).itemsize
-        name = _PREFIX + secrets.token_hex(8)
-        fresh = _SHM / f".{name}"
-        try:
-            descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
-                os.posix_fallocate(descriptor, 0, 8 * _HEADER_WORDS + capacity * (24 + channels * width))
-                os.pwrite(descriptor, np.array([_MAGIC, capacity, channels, width, 0, 0], np.int64).tobytes(), 0)
-                os.pwrite(descriptor, np.full(capacity, -1, np.int64).tobytes(), 8 * _HEADER_WORDS)
-                os.rename(fresh, _SHM / name)  # only a locked segment bears a name that remove_abandoned looks at
-            except BaseException:
-                fresh.unlink(missing_ok=True)
-                os.close(descriptor)
-                raise
-        except OSError as error:
-            raise GanglionError(
-                f"can't hold a ring of {capacity} samples ({error.strerror})", where=_SHM, remedy="enlarge /dev/shm"
-            ) from error
-        return cls(name, descriptor)
+        size = 8 * _HEADER_WORDS + capacity * (24 + channels * width)
+
+        def begin() -> bytes:
+            header = np.zeros(_HEADER_WORDS, np.int64)
+            header[:4] = _MAGIC, capacity, channels, width
+            return header.tobytes() + np.full(capacity, -1, np.int64).tobytes()
+
+        return cls(Segment.create("ring", size, begin, f"a ring of {capacity} samples"))
 
     @classmethod
     def attach(cls, name: str) -> Ring:
@@ -99,12 +77,7 @@ class Ring:
         Raises:
             GanglionError: there is none of that name.
         """
-        try:
-            descriptor = os.open(_SHM / name, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise GanglionError(f"can't be opened ({error.strerror})", where=_SHM / name) from error
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return cls(name, descriptor)
+        return cls(Segment.attach(name))
 
     @property
     def start_ns(self) -> int:
@@ -117,13 +90,11 @@ class Ring:
 
     def unlink(self) -> None:
         """Remove the name; the memory goes with the last process that maps it. Harmless when called twice."""
-        (_SHM / self.name).unlink(missing_ok=True)
+        self._segment.unlink()
 
     def close(self) -> None:
         """Give the descriptor back; the mapping goes with this object. Harmless when called twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._segment.close()
 
 
 class RingWriter:
@@ -191,25 +162,6 @@ class RingReader:
     def _skip(self, count: int) -> None:
         self.lost += count
         self.next_seq += count
-
-
-def remove_abandoned() -> list[str]:
-    """Remove segments that no living process has open (all of them were killed); returns their names."""
-    removed = []
-    for path in _SHM.glob(f"{_PREFIX}*"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue  # gone meanwhile, or another user's
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
-        except BlockingIOError:
-            pass  # in use
-        finally:
-            os.close(descriptor)
-    return removed
 
 
 def _run_length(flags: npt.NDArray[np.bool_]) -> int:
