@@ -30,8 +30,18 @@ class World(Protocol):
     def state(self) -> npt.NDArray[np.float64]:
         """What the robot knows of itself now, (state dim,) in the spec's units."""
 
+    @property
+    def done(self) -> bool:
+        """Whether the episode is over, after which `step` refuses; False for ever in a world that has no end."""
+
     def frame(self, camera: str) -> npt.NDArray[np.uint8]:
         """What a camera sees now, (height, width, 3) RGB."""
+
+    def pose(self) -> npt.NDArray[np.float64]:
+        """All that cameras see of the moment, (n,): another world of the same case looks the same once shown it."""
+
+    def show(self, pose: npt.ArrayLike) -> None:
+        """Take a pose for `frame` to look at, (n,); for a world that only looks, as it can't go on from there."""
 
     def close(self) -> None:
         """Free what rendering holds."""

@@ -6,13 +6,14 @@ Equal cases and actions give equal samples and frames, to the bit, on one machin
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.errors import InputError
-from ganglion.core.specs import RobotSpec
-from ganglion.simulation.insertion.case import Case, insertion_robot
+from ganglion.core.specs import CameraSpec, RobotSpec
+from ganglion.simulation.insertion.case import Case, draw_case, insertion_robot
 from ganglion.simulation.insertion.optics import BINS, Tomograph
 from ganglion.simulation.insertion.scene import SAMPLE_RATE_HZ, SUBSTEPS, scene_xml
 from ganglion.simulation.insertion.tissue import Tissue
@@ -24,6 +25,21 @@ _MM_OF_JOINT = np.array([1e3, 1e3, 1e3, 1.0, 1.0, 1.0, 1e3])  # meters to the sp
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float32]
+
+
+def open_insertion(seed: int, cameras: tuple[CameraSpec, ...] | None = None) -> Insertion:
+    """The world of a seed's case, with other cameras than its own if given: "wrist" and "scene" at any size and rate.
+
+    Raises:
+        InputError: a camera that is not there to look through.
+    """
+    robot = insertion_robot()
+    if cameras is None:
+        return Insertion(draw_case(seed), robot)
+    own = [camera.name for camera in robot.cameras]
+    if unknown := [camera.name for camera in cameras if camera.name not in own]:
+        raise InputError(f"has no camera {unknown[0]!r}", where="world insertion", remedy=f"use some of {own}")
+    return Insertion(draw_case(seed), replace(robot, cameras=cameras))
 
 
 class Insertion:
@@ -112,6 +128,11 @@ class Insertion:
         """The robot's joints, (7,) in its spec's units."""
         return np.asarray(self._data.qpos * _MM_OF_JOINT)
 
+    @property
+    def done(self) -> bool:
+        """False: it goes on for as long as it is stepped."""
+        return False
+
     def frame(self, camera: str) -> npt.NDArray[np.uint8]:
         """What a camera of the robot's sees now, (height, width, 3) RGB.
 
@@ -119,7 +140,28 @@ class Insertion:
             InputError: the robot has no such camera.
             GanglionError: nothing can be rendered on this machine.
         """
+        import mujoco
+
+        mujoco.mj_camlight(self._model, self._data)  # the wrist's has moved on with what carries it
         return self._eyes.look(camera)
+
+    def pose(self) -> Floats:
+        """Where the joints are, (7,) in MuJoCo's units: all that moves in what cameras see."""
+        return np.array(self._data.qpos)
+
+    def show(self, pose: npt.ArrayLike) -> None:
+        """Put the joints where `pose` says, (7,), to look at; the tissue is not told.
+
+        Raises:
+            InputError: the pose has another shape.
+        """
+        import mujoco
+
+        joints = np.asarray(pose, np.float64)
+        if joints.shape != self._data.qpos.shape:
+            raise InputError(f"has shape {joints.shape}", where="pose", remedy="give one of this world's")
+        self._data.qpos[:] = joints
+        mujoco.mj_forward(self._model, self._data)
 
     def close(self) -> None:
         """Free what rendering holds; harmless when called twice."""
