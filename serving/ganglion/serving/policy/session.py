@@ -113,6 +113,15 @@ class PolicySession:
         if self._shared.refresh and len(frames) == len(self._cameras):
             self._shared.refresh.submit(id(self), VlRequest(frames, self._instruction, self._deliver))
 
+    def settle(self) -> None:
+        """Wait until the newest frames are encoded, so that the next reply follows from them.
+
+        For loops that must repeat to the bit, as on a virtual clock; a robot never waits.
+        """
+        self._check_open()
+        if self._shared.refresh:
+            self._shared.refresh.settle(id(self))
+
     def prime(self, hop: Hop) -> None:
         """Begin anew from recorded samples, at best a whole window: afterwards no warming is left to do.
 

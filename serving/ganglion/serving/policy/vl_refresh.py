@@ -26,6 +26,7 @@ class VlRefresh:
     def __init__(self, encoder: VlEncoder) -> None:
         self._encoder = encoder
         self._waiting: dict[int, VlRequest] = {}  # by session, oldest turn first
+        self._encoding: int | None = None  # whose turn it is
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="vl-refresh", daemon=True)
@@ -35,18 +36,24 @@ class VlRefresh:
         """Hand over a request and return at once."""
         with self._changed:
             self._waiting[session] = request
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def settle(self, session: int) -> None:
+        """Wait until nothing of a session's is waiting or being encoded; what came of it has been delivered then."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not (session in self._waiting or session == self._encoding))
 
     def forget(self, session: int) -> None:
         """Drop what waits for a session."""
         with self._changed:
             self._waiting.pop(session, None)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread and wait for it. Harmless when called twice."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
@@ -58,10 +65,14 @@ class VlRefresh:
             except Exception as error:  # a frame that breaks ONNX Runtime must not end every robot's refresh
                 found = InputError(f"can't be encoded ({' '.join(str(error).split()):.200})", where="camera frame")
             request.deliver(found)
+            with self._changed:
+                self._encoding = None
+                self._changed.notify_all()
 
     def _next(self) -> VlRequest | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return None
-            return self._waiting.pop(next(iter(self._waiting)))
+            self._encoding = next(iter(self._waiting))
+            return self._waiting.pop(self._encoding)
