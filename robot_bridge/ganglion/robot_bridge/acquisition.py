@@ -24,6 +24,7 @@ from ganglion.core.errors import GanglionError
 from ganglion.core.specs import RobotSpec, SensorSpec, robot_from_dict
 from ganglion.robot_bridge.pacing import Sleeper, die_with_parent, enter_real_time
 from ganglion.robot_bridge.ring import Ring, RingWriter
+from ganglion.robot_bridge.segment import remove_abandoned
 from ganglion.robot_bridge.source import SampleSource, SourceName, open_source
 
 _HISTOGRAM_US = 100_000
@@ -159,6 +160,7 @@ def main(argument: str) -> int:
     finally:
         if os.getppid() != config.parent:
             ring.unlink()
+            remove_abandoned()  # what a source that was never opened would have removed
 
 
 if __name__ == "__main__":
