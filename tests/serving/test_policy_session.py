@@ -460,3 +460,30 @@ def test_serving_a_policy_imports_neither_torch_nor_transformers(blind):
         "heavy = {'torch', 'transformers'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code, str(blind / "bundle")], check=True)
+
+
+def test_once_settled_the_next_reply_follows_from_the_newest_frame_and_a_loop_repeats_to_the_bit(seeing_engine):
+    samples, runs = stream(2 * WINDOW), []
+    for _ in range(2):
+        session, chunks = seeing_engine.session(), []
+        session.prime(Hop(0, stamp(WINDOW - 1), samples[:WINDOW]))
+        for number in range(8):
+            first = WINDOW + number * HOP
+            for early in (2, 1):
+                session.send_frame(Frame("scene", stamp(first) - early, picture(2 * number + early)))
+            session.settle()
+            reply = session.send_hop(Hop(first, stamp(first + HOP - 1), samples[first : first + HOP]))
+            assert reply.ready and reply.vl_age_ms == pytest.approx((HOP - 1) * PERIOD_NS / 1e6 + 1e-6)
+            chunks.append(reply.chunk.tobytes())
+        session.close()
+        runs.append(chunks)
+    assert runs[0] == runs[1] and len(set(runs[0])) == 8
+
+
+def test_settling_waits_for_nothing_where_there_is_nothing_and_not_in_a_closed_session(engine, seeing_engine):
+    engine.session().settle()
+    session = seeing_engine.session()
+    session.settle()
+    session.close()
+    with pytest.raises(GanglionError, match="is closed"):
+        session.settle()

@@ -29,6 +29,8 @@ from ganglion.robot_bridge.source import SampleSource, SourceName, open_source
 
 _HISTOGRAM_US = 100_000
 _START_DELAY_NS = 20_000_000
+_PARENT_ENDED = signal.SIGUSR1  # not SIGTERM, by which the parent itself ends this process
+_SWEEPS, _SWEEP_S = 20, 0.05
 
 
 @dataclass(frozen=True)
@@ -123,15 +125,18 @@ def main(argument: str) -> int:
     config = AcquisitionConfig.from_json(argument)
     ring = Ring.attach(config.ring)
     stop: list[int] = []
+    orphaned: list[int] = []
 
-    def terminate(number: int, _: object) -> None:
-        stop.append(number)
-        if os.getppid() != config.parent:
+    def parent_ended(number: int, _: object) -> None:
+        if not orphaned:  # it comes again for each of the parent's threads that the process is handed on to
+            orphaned.append(number)
             sys.exit(1)  # nobody waits for a report: don't let a source that blocks keep the process
 
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both; the parent decides
-    parent_there = die_with_parent(config.parent, signal.SIGTERM)
+    signal.signal(_PARENT_ENDED, parent_ended)
+    if not die_with_parent(config.parent, _PARENT_ENDED):
+        orphaned.append(0)
     os.set_blocking(config.wake_fd, False)
 
     def wake() -> None:
@@ -140,17 +145,17 @@ def main(argument: str) -> int:
         except BlockingIOError:
             pass  # full: the reader has plenty to wake up for
         except BrokenPipeError:
-            stop.append(0)
+            orphaned.append(0)
 
     try:
-        if not parent_there:
+        if orphaned:
             return 1
         source: SampleSource = open_source(config.source, config.robot)
         try:
             granted = enter_real_time(config.priority, lock_memory=True)
             started = time.monotonic(), time.process_time()
             sensor = config.robot.sensors[0]
-            samples, lost, late, lateness = acquire(ring, source, sensor, wake, lambda: bool(stop))
+            samples, lost, late, lateness = acquire(ring, source, sensor, wake, lambda: bool(stop or orphaned))
             share = (time.process_time() - started[1]) / (time.monotonic() - started[0])
         finally:
             source.close()
@@ -158,9 +163,16 @@ def main(argument: str) -> int:
         print(json.dumps(asdict(report)), flush=True)
         return 0
     finally:
-        if os.getppid() != config.parent:
+        if orphaned:
             ring.unlink()
-            remove_abandoned()  # what a source that was never opened would have removed
+            _sweep()
+
+
+def _sweep() -> None:
+    """Remove what the parent would have, such as a simulated world's link; its locks go while it is taken down."""
+    for _ in range(_SWEEPS):
+        remove_abandoned()
+        time.sleep(_SWEEP_S)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ time of exposure. No sample waits for one.
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -52,7 +51,7 @@ class WorldSamples:
     """
 
     def __init__(self, robot: RobotSpec, link: str) -> None:
-        self._link, self._parent = WorldLink.attach(link, robot), os.getppid()
+        self._link = WorldLink.attach(link, robot)
         try:
             self._world = self._link.open_world()
             rest = Limits.of(robot.actions).at_rest(np.zeros(robot.actions.dim))
@@ -60,7 +59,7 @@ class WorldSamples:
             self._opened_ns = time.monotonic_ns()  # what was commanded before was meant for an earlier run
             self._link.begin(self._driven)
         except BaseException:
-            self._leave()
+            self._link.close()
             raise
         self._hop_samples = robot.sensors[0].hop_samples
         self._block: npt.NDArray[np.float32] = np.empty((0, robot.sensors[0].channels), np.float32)
@@ -80,7 +79,7 @@ class WorldSamples:
     def close(self) -> None:
         """Let go of the world and the link."""
         self._world.close()
-        self._leave()
+        self._link.close()
 
     def _step(self, due_ns: int) -> npt.NDArray[np.float32]:
         if self._world.done:
@@ -97,11 +96,6 @@ class WorldSamples:
         self._driven = DrivenHop(action, command_ns, self._world.pose())
         self._link.went_on(self._driven)
         return samples
-
-    def _leave(self) -> None:
-        if os.getppid() != self._parent:  # killed: nobody else removes the link
-            self._link.unlink()
-        self._link.close()
 
 
 class WorldFrames:

@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,9 +75,9 @@ class Segment:
         return cls(name, descriptor)
 
     def claim(self) -> bool:
-        """Become the one process that may do something; False if another one is. Lasts until `close` or the end."""
+        """Become the one that may do something; False if another one is. Lasts until `close` or the process's end."""
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of another kind than the shared lock
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _whole(fcntl.F_WRLCK))  # of another kind than flock's
         except OSError:
             return False
         return True
@@ -86,8 +87,11 @@ class Segment:
         (SHM / self.name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the descriptor back; the mapping goes with this object. Harmless when called twice."""
+        """Give locks and descriptor back; the mapping goes with this object. Harmless when called twice."""
         if self._descriptor >= 0:
+            # The mapping has a descriptor of its own, which would keep them.
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _whole(fcntl.F_UNLCK))
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -109,3 +113,8 @@ def remove_abandoned() -> list[str]:
         finally:
             os.close(descriptor)
     return removed
+
+
+def _whole(kind: int) -> bytes:
+    """C's struct flock: a lock of the whole file."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
