@@ -135,8 +135,6 @@ def main(argument: str) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both; the parent decides
     signal.signal(_PARENT_ENDED, parent_ended)
-    if not die_with_parent(config.parent, _PARENT_ENDED):
-        orphaned.append(0)
     os.set_blocking(config.wake_fd, False)
 
     def wake() -> None:
@@ -148,7 +146,8 @@ def main(argument: str) -> int:
             orphaned.append(0)
 
     try:
-        if orphaned:
+        if not die_with_parent(config.parent, _PARENT_ENDED):
+            orphaned.append(0)
             return 1
         source: SampleSource = open_source(config.source, config.robot)
         try:
