@@ -226,6 +226,21 @@ def test_a_camera_that_the_robot_does_not_have_is_refused(stripes):
         run(Client(), cameras={"rear": SourceName(stripes)})
 
 
+def test_a_source_that_comes_to_its_end_ends_the_run_with_every_sample_and_a_report():
+    client = Client()
+    report = run(client, seconds=60, end_at=260)
+    seqs, _ = received(client)
+    assert (seqs == np.arange(260)).all()
+    assert report.interrupted == "end of samples" and report.acquisition.ended
+    assert (report.samples_expected, report.samples_lost, report.acquisition.samples) == (260, 0, 260)
+
+
+def test_a_source_that_ends_before_its_first_sample_gives_an_empty_report():
+    report = run(Client(), end_at=0)
+    assert (report.interrupted, report.samples_expected, report.hops) == ("end of samples", 0, 0)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
 def test_a_source_that_fails_ends_the_run_with_its_reason():
     with pytest.raises(GanglionError, match="acquisition: RuntimeError: asked to fail at sample 40"):
         run(Client(), fail_at=40)

@@ -23,7 +23,7 @@ from ganglion.robot_bridge.link import WorldLink
 from ganglion.robot_bridge.live import WorldActuator, WorldFrames, WorldSamples
 from ganglion.robot_bridge.ring import Ring
 from ganglion.robot_bridge.sink import LimitingSink
-from ganglion.robot_bridge.source import SourceName
+from ganglion.robot_bridge.source import EndOfSamples, SourceName
 from ganglion.robot_bridge.worlds import WORLDS
 from ganglion.simulation.insertion.case import draw_case, insertion_robot
 from ganglion.simulation.insertion.expert import Expert
@@ -336,7 +336,7 @@ def test_an_episode_that_is_over_ends_the_source_with_its_length(monkeypatch):
         source, now = opened(link)
         for number in range(2):
             read_hop(source, number, now)
-        with pytest.raises(GanglionError, match=r"world short, seed 3: the episode is over after 0.04 s; run"):
+        with pytest.raises(EndOfSamples, match=r"world short, seed 3: the episode is over after 0.04 s"):
             read_hop(source, 2, now)
         source.close()
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ganglion.core.errors import InputError
+from ganglion.core.limits import Limits
 from ganglion.core.messages import Reply
 from ganglion.robot_bridge.camera import encode_frame
-from ganglion.robot_bridge.sink import Limits
 from ganglion.robot_bridge.virtual import VirtualBridge
 from ganglion.robot_bridge.worlds import WORLDS, open_world
 from ganglion.simulation.insertion.case import draw_case, insertion_robot

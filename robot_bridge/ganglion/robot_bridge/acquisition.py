@@ -25,7 +25,7 @@ from ganglion.core.specs import RobotSpec, SensorSpec, robot_from_dict
 from ganglion.robot_bridge.pacing import Sleeper, die_with_parent, enter_real_time
 from ganglion.robot_bridge.ring import Ring, RingWriter
 from ganglion.robot_bridge.segment import remove_abandoned
-from ganglion.robot_bridge.source import SampleSource, SourceName, open_source
+from ganglion.robot_bridge.source import EndOfSamples, SampleSource, SourceName, open_source
 
 _HISTOGRAM_US = 100_000
 _START_DELAY_NS = 20_000_000
@@ -37,7 +37,8 @@ _SWEEPS, _SWEEP_S = 20, 0.05
 class AcquisitionReport:
     """How punctual acquisition was. Lateness: from when a sample was due to when its reading began.
 
-    late  ticks that began more than one sample period after they were due
+    late   ticks that began more than one sample period after they were due
+    ended  whether the source came to its end
     """
 
     samples: int
@@ -47,6 +48,7 @@ class AcquisitionReport:
     cpu_share: float
     scheduler: str
     memory_locked: bool
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,12 @@ class Lateness:
 
 def acquire(
     ring: Ring, source: SampleSource, sensor: SensorSpec, wake: Callable[[], None], stopped: Callable[[], bool]
-) -> tuple[int, int, int, Lateness]:
-    """Read samples on time until `stopped`; returns samples due, lost at the source, late, and their lateness."""
+) -> tuple[int, int, int, Lateness, bool]:
+    """Read samples on time until `stopped` or the source's end.
+
+    Returns:
+        samples due, lost at the source, late, and their lateness; and whether it was the source's end
+    """
     writer, sleeper, lateness = RingWriter(ring), Sleeper(), Lateness()
     period_ns = 1e9 / sensor.rate_hz
     start = ring.start_ns = time.monotonic_ns() + _START_DELAY_NS
@@ -107,10 +113,13 @@ def acquire(
         due = start + round(seq * period_ns)
         now = sleeper.until(due)
         if stopped():
-            return seq, lost, late, lateness
+            return seq, lost, late, lateness, False
         lateness.add(now - due)
         late += now - due > period_ns
-        stamp = source.read(seq, due, writer.claim(seq))
+        try:
+            stamp = source.read(seq, due, writer.claim(seq))
+        except EndOfSamples:
+            return seq, lost, late, lateness, True
         if stamp is None:
             lost += 1
         else:
@@ -154,11 +163,14 @@ def main(argument: str) -> int:
             granted = enter_real_time(config.priority, lock_memory=True)
             started = time.monotonic(), time.process_time()
             sensor = config.robot.sensors[0]
-            samples, lost, late, lateness = acquire(ring, source, sensor, wake, lambda: bool(stop or orphaned))
+            counted = acquire(ring, source, sensor, wake, lambda: bool(stop or orphaned))
             share = (time.process_time() - started[1]) / (time.monotonic() - started[0])
         finally:
             source.close()
-        report = AcquisitionReport(samples, lost, late, lateness.summary(), share, granted.scheduler, granted.locked)
+        samples, lost, late, lateness, ended = counted
+        report = AcquisitionReport(
+            samples, lost, late, lateness.summary(), share, granted.scheduler, granted.locked, ended
+        )
         print(json.dumps(asdict(report)), flush=True)
         return 0
     finally:

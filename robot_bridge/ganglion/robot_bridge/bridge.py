@@ -29,7 +29,7 @@ from ganglion.robot_bridge.pacing import RealTime, enter_real_time, leave_real_t
 from ganglion.robot_bridge.report import BridgeReport
 from ganglion.robot_bridge.ring import RingReader, Samples
 from ganglion.robot_bridge.sink import LimitingSink
-from ganglion.robot_bridge.source import FrameSource, SourceName, open_source
+from ganglion.robot_bridge.source import EndOfSamples, FrameSource, SourceName, open_source
 
 _PRIORITY = 40  # below acquisition's
 _CHILD_START_S = 60.0  # a source may have much to load
@@ -80,7 +80,7 @@ class Bridge:
         self._ring_seconds, self._dtype, self._startup_s = ring_seconds, dtype, startup_s
 
     def run(self, seconds: float, on_reply: Callable[[Reply], None] | None = None) -> BridgeReport:
-        """Stream for `seconds` after startup, or until SIGINT or SIGTERM; `on_reply` sees every reply.
+        """Stream for `seconds` after startup, or until a signal or the end of samples; `on_reply` sees every reply.
 
         Raises:
             InputError: a source can't be made, or a frame or sample does not fit the spec.
@@ -133,6 +133,9 @@ class Bridge:
             if boundary <= reader.next_seq:
                 try:
                     woken = child.wait(0.1)
+                except EndOfSamples:
+                    stop.append("end of samples")
+                    return
                 except GanglionError:
                     if stop:  # the signal went to the whole process group, and the child was quicker
                         return

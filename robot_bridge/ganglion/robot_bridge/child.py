@@ -22,7 +22,7 @@ from ganglion.core.specs import RobotSpec
 from ganglion.robot_bridge.acquisition import AcquisitionConfig, AcquisitionReport
 from ganglion.robot_bridge.ring import Ring
 from ganglion.robot_bridge.segment import remove_abandoned
-from ganglion.robot_bridge.source import SourceName
+from ganglion.robot_bridge.source import EndOfSamples, SourceName
 
 _PRIORITY = 50
 _STOP_S = 5.0
@@ -71,12 +71,13 @@ class AcquisitionChild:
             False if the time passed without one.
 
         Raises:
-            GanglionError: the process has ended, naming how.
+            EndOfSamples: the process has ended because its source came to its end; all samples are in the ring.
+            GanglionError: the process has ended otherwise, naming how.
         """
         if not self._poll.poll(timeout_s * 1e3):
             return False
         if not os.read(self._wake, 4096):
-            raise self._ended()
+            raise EndOfSamples("has no more samples", where="acquisition") if self._at_end() else self._ended()
         return True
 
     def stop(self) -> AcquisitionReport:
@@ -94,8 +95,7 @@ class AcquisitionChild:
             ) from None
         if code != 0:
             raise self._ended()
-        self._output.seek(0)
-        return AcquisitionReport(**json.loads(self._output.read().splitlines()[-1]))
+        return self._report()
 
     def __enter__(self) -> AcquisitionChild:
         """Give the running child."""
@@ -109,6 +109,16 @@ class AcquisitionChild:
             self._process.kill()
         self._process.wait()
         self._held.close()
+
+    def _at_end(self) -> bool:
+        try:
+            return self._process.wait(_STOP_S) == 0 and self._report().ended
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _report(self) -> AcquisitionReport:
+        self._output.seek(0)
+        return AcquisitionReport(**json.loads(self._output.read().splitlines()[-1]))
 
     def _ended(self) -> GanglionError:
         try:
@@ -133,7 +143,10 @@ def wait_for_start(child: AcquisitionChild, timeout_s: float, stop: Sequence[str
     """
     give_up = time.monotonic() + timeout_s
     while not child.ring.start_ns:
-        child.wait(0.02)
+        try:
+            child.wait(0.02)
+        except EndOfSamples:
+            break  # it has started, and ended already
         if stop:
             raise GanglionError(f"was ended by {stop[0]} before it started", where="acquisition")
         if time.monotonic() > give_up:

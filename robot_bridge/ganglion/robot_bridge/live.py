@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ganglion.core.errors import GanglionError
+from ganglion.core.limits import Limits
 from ganglion.core.specs import RobotSpec
 from ganglion.robot_bridge.link import DrivenHop, WorldLink
-from ganglion.robot_bridge.sink import Action, Limits
+from ganglion.robot_bridge.sink import Action
+from ganglion.robot_bridge.source import EndOfSamples
 
 if TYPE_CHECKING:
     from ganglion.simulation.world import World
@@ -68,7 +69,7 @@ class WorldSamples:
         """Sample `seq`, stamped with the time it was due; they are asked for in order.
 
         Raises:
-            GanglionError: the episode is over.
+            EndOfSamples: the episode is over.
         """
         row = seq % self._hop_samples
         if row == 0:
@@ -83,10 +84,9 @@ class WorldSamples:
 
     def _step(self, due_ns: int) -> npt.NDArray[np.float32]:
         if self._world.done:
-            raise GanglionError(
+            raise EndOfSamples(
                 f"the episode is over after {self._world.time_s:g} s",
                 where=f"world {self._link.world}, seed {self._link.seed}",
-                remedy="run the bridge for fewer seconds",
             )
         found = self._link.command_at(due_ns)
         command_ns, action = self._driven.command_ns, self._driven.action

@@ -65,7 +65,7 @@ class BridgeReport:
     holds, flags       replies by reason for holding, by flag, in the measured interval
     startup_s          from start to the first measured hop
     cpu_share          of one core, by process
-    interrupted        the signal that ended the run early, or None
+    interrupted        what ended the run early, a signal's name or "end of samples"; or None
     """
 
     seconds: float

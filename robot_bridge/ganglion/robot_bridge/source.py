@@ -14,8 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ganglion.core.errors import InputError
+from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.specs import RobotSpec
+
+
+class EndOfSamples(GanglionError):
+    """A source has come to its end: a recording or an episode is over, and the run ends early with a report."""
 
 
 class SampleSource(Protocol):
@@ -26,6 +30,9 @@ class SampleSource(Protocol):
 
         Returns:
             The sample's monotonic time at the source in ns; None if the source lost it, which leaves a gap.
+
+        Raises:
+            EndOfSamples: there is no such sample, and none will come.
         """
 
     def close(self) -> None:

@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.errors import InputError
+from ganglion.core.limits import Limits
 from ganglion.core.messages import Frame, Hop, PolicyClient, Reply
 from ganglion.robot_bridge.camera import encode_frame
-from ganglion.robot_bridge.sink import Action, LimitingSink, Limits
+from ganglion.robot_bridge.sink import Action, LimitingSink
 
 if TYPE_CHECKING:
     from ganglion.simulation.world import World
