@@ -120,8 +120,8 @@ def test_after_the_bridge_is_killed_the_child_ends_and_removes_the_segment(runni
 
 
 def test_a_child_whose_source_blocks_ends_with_a_killed_bridge_too(tmp_path):
-    running = Running(tmp_path / "report.json", stall_ms=[[150, 100_000.0]])
-    time.sleep(0.5)
+    running = Running(tmp_path / "report.json", stall_ms=[[400, 100_000.0]])
+    time.sleep(1.0)
     running.process.kill()
     running.process.wait()
     assert running.nothing_is_left()
