@@ -1,11 +1,12 @@
 """Simulated robots by name: which there are, and who may drive them."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ganglion.core.errors import InputError
+from ganglion.core.errors import InputError, MissingExtra
 from ganglion.core.specs import CameraSpec, default_robot
 from ganglion.robot_bridge.worlds import WORLDS, open_world
 from ganglion.simulation.oct_replay import oct_robot
@@ -54,3 +55,9 @@ def test_a_world_that_there_is_not_or_a_robot_that_does_not_fit_is_refused_in_on
     with pytest.raises(InputError, match=reason) as caught:
         open_world(name, seed, robot)
     assert "\n" not in str(caught.value)
+
+
+def test_without_mujoco_the_extra_to_install_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)  # importing it fails as if it were not there
+    with pytest.raises(MissingExtra, match=r"mujoco is not installed; pip install 'ganglion\[sim\]'"):
+        open_world("insertion", 1)
