@@ -9,7 +9,8 @@ import pytest
 
 from ganglion.core.errors import InputError
 from ganglion.core.specs import CameraSpec
-from ganglion.simulation.insertion.case import LAYERS, draw_case, insertion_robot, instruction
+from ganglion.model.offline import icons
+from ganglion.simulation.insertion.case import ICONS, LAYERS, draw_case, insertion_robot, instruction
 from ganglion.simulation.insertion.expert import STOP_MM, Expert
 from ganglion.simulation.insertion.outcome import DEPTH_MM, SECONDS, judge
 from ganglion.simulation.insertion.world import Insertion, open_insertion
@@ -117,10 +118,17 @@ def test_the_surface_pulls_no_sideways_and_pushes_back_along_the_needle() -> Non
     assert world.depth_mm > 0.5 and samples[:, 0].mean() > rest + 0.02
 
 
+def test_marks_look_and_are_called_as_the_offline_base_knows_them() -> None:
+    known = {name: icon for name, icon in icons.ICONS.items() if (icon.shade, icon.glyph) == ("pale", "disc")}
+    assert set(ICONS) == set(known)
+    for name, rgb in ICONS.items():
+        assert np.round(np.array(rgb) * 255).astype(int).tolist() == list(icons.COLORS[known[name].color])
+
+
 def test_instructions_name_mark_and_layer() -> None:
-    assert instruction("red", 1) == "Enter at the red mark and stop in the second layer."
+    assert instruction("cedar", 1) == "Enter at the cedar mark and stop in the second layer."
     case = draw_case(0)
-    assert case.instruction == instruction(case.marks[case.chosen].color, case.layer)
+    assert case.instruction == instruction(case.marks[case.chosen].icon, case.layer)
 
 
 def test_another_world_that_is_shown_a_pose_sees_what_the_first_one_sees() -> None:

@@ -14,11 +14,17 @@ from ganglion.core.specs import ActionSpec, CameraSpec, ChannelGroup, RobotSpec,
 from ganglion.simulation.insertion.optics import BINS, Optics
 from ganglion.simulation.insertion.tissue import Layers
 
-COLORS = {
-    "red": (0.78, 0.10, 0.10),
-    "green": (0.10, 0.55, 0.16),
-    "blue": (0.12, 0.22, 0.75),
-    "yellow": (0.92, 0.80, 0.10),
+# Marks are printed tiles with a pale disc, and each color has a name: those by which the offline base with fine eyes
+# knows such tiles (ganglion.model.offline.icons, a test compares), as a full-size model knows the icon of a printer.
+ICONS = {
+    "cedar": (0.824, 0.176, 0.176),
+    "eagle": (0.941, 0.549, 0.118),
+    "flame": (0.941, 0.843, 0.157),
+    "grape": (0.235, 0.647, 0.255),
+    "honey": (0.157, 0.745, 0.784),
+    "jewel": (0.176, 0.314, 0.804),
+    "lemon": (0.549, 0.235, 0.686),
+    "maple": (0.941, 0.510, 0.706),
 }
 LAYERS = ("first", "second", "third")
 JOINTS = ("x", "y", "z", "rx", "ry", "rz", "feed")
@@ -31,9 +37,9 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """A colored disc on the block."""
+    """A tile on the block, named by its icon."""
 
-    color: str
+    icon: str
     rgb: Color
     x_mm: float
     y_mm: float
@@ -90,12 +96,12 @@ class Case:
     @property
     def instruction(self) -> str:
         """The goal in words."""
-        return instruction(self.marks[self.chosen].color, self.layer)
+        return instruction(self.marks[self.chosen].icon, self.layer)
 
 
-def instruction(color: str, layer: int) -> str:
-    """The goal in words, for a mark's color and the index of a layer."""
-    return f"Enter at the {color} mark and stop in the {LAYERS[layer]} layer."
+def instruction(icon: str, layer: int) -> str:
+    """The goal in words, for a mark's icon and the index of a layer."""
+    return f"Enter at the {icon} mark and stop in the {LAYERS[layer]} layer."
 
 
 def draw_case(seed: int) -> Case:
@@ -137,14 +143,14 @@ def draw_case(seed: int) -> Case:
 
 
 def insertion_robot() -> RobotSpec:
-    """The robot: cameras of 112 and 56 px at 10 Hz, force + 1025-bin A-scan at 650 Hz, 7 joints moved at 50 Hz."""
+    """The robot: cameras of 256 and 112 px at 10 Hz, force + 1025-bin A-scan at 650 Hz, 7 joints moved at 50 Hz."""
     units = ("mm", "mm", "mm", "rad", "rad", "rad", "mm")
     high = (20.0, 20.0, 20.0, 0.5, 0.5, 0.5, 10.0)
     return RobotSpec(
         name="insertion",
         cameras=(
-            CameraSpec("wrist", height=112, width=112, rate_hz=10.0),
-            CameraSpec("scene", height=56, width=56, rate_hz=10.0),
+            CameraSpec("wrist", height=256, width=256, rate_hz=10.0),
+            CameraSpec("scene", height=112, width=112, rate_hz=10.0),
         ),
         sensors=(
             SensorSpec("tip", (ChannelGroup("force", 1, "N"), ChannelGroup("a_scan", BINS, "dB")), rate_hz=650.0),
@@ -167,10 +173,10 @@ def _draw_marks(rng: np.random.Generator) -> tuple[Mark, ...]:
         place = rng.uniform(-_FIELD_MM, _FIELD_MM, 2)
         if all(np.hypot(*(place - other)) >= _APART_MM for other in places):
             places.append(place)
-    colors = rng.permutation(list(COLORS))[:_MARKS].tolist()
+    icons = rng.permutation(list(ICONS))[:_MARKS].tolist()
     return tuple(
-        Mark(color, _tinted(rng, COLORS[color], 0.06), float(x), float(y))
-        for color, (x, y) in zip(colors, places, strict=True)
+        Mark(icon, _tinted(rng, ICONS[icon], 0.06), float(x), float(y))
+        for icon, (x, y) in zip(icons, places, strict=True)
     )
 
 

@@ -10,7 +10,7 @@ from ganglion.simulation.insertion.expert import STOP_MM
 from ganglion.simulation.insertion.world import Insertion
 
 SECONDS = 6.0  # that an episode has, after which it is judged
-MARK_MM = 4.0  # from the middle of the mark; its own radius is 5 mm
+MARK_MM = 4.0  # from the middle of the mark; its own side is 7.5 mm
 DEPTH_MM = 0.4
 
 

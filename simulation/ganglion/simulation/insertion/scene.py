@@ -51,7 +51,9 @@ _XML = """
  </actuator>
 </mujoco>
 """
-_MARK = '<geom type="cylinder" size=".005 .0002" pos="{x} {y} {half}" rgba="{rgb} 1"/>'
+_MARK = """
+   <geom type="box" size=".00375 .00375 .0002" pos="{x} {y} {half}" rgba="{rgb} 1"/>
+   <geom type="cylinder" size=".0021 .0003" pos="{x} {y} {half}" rgba=".94 .94 .94 1"/>"""
 
 
 def scene_xml(case: Case) -> str:
