@@ -7,5 +7,12 @@
     expert.py        what an expert would command there
     oct_replay.py    OctReplay: recorded OCT volumes as a sample stream
 
+Worlds in which actions have effects, on a virtual clock:
+
+    world.py         World: what all of them are
+    scenario.py      Scenario, get_scenario: them by name, with an expert and a judge
+    insertion/       needle insertion into layered silicone
+    rendering.py     Eyes: cameras of MuJoCo's
+
 Import from the modules; this one stays light.
 """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.errors import GanglionError, InputError, MissingExtra
 from ganglion.core.specs import CameraSpec
 
 _MAX_GEOMS = 1000
@@ -23,11 +23,11 @@ _OF_THREAD = threading.local()
 Image = npt.NDArray[np.uint8]
 
 
-def load_model(xml: str) -> Any:
-    """Compile MuJoCo's XML. Rendering without a display is arranged for before MuJoCo is first imported.
+def load_mujoco() -> Any:
+    """The package mujoco. How it renders is settled when it is first imported: here, without a display.
 
     Raises:
-        GanglionError: MuJoCo is not installed.
+        MissingExtra: MuJoCo is not installed.
     """
     os.environ.setdefault("MUJOCO_GL", "egl")
     # Mesa's software renderer takes a thread for each core otherwise, which for small images costs more than it saves.
@@ -35,8 +35,17 @@ def load_model(xml: str) -> Any:
     try:
         import mujoco
     except ImportError:
-        raise GanglionError("MuJoCo is not installed", remedy="pip install 'ganglion[sim]'") from None
-    return mujoco.MjModel.from_xml_string(xml)
+        raise MissingExtra("mujoco", "sim") from None
+    return mujoco
+
+
+def load_model(xml: str) -> Any:
+    """Compile MuJoCo's XML.
+
+    Raises:
+        MissingExtra: MuJoCo is not installed.
+    """
+    return load_mujoco().MjModel.from_xml_string(xml)
 
 
 class Eyes:

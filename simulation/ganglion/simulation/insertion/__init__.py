@@ -7,6 +7,7 @@
     world.py     Insertion: actions in, samples and frames out
     expert.py    what an expert does who knows all of it
     outcome.py   whether an episode succeeded
+    scenario.py  all of it under one name
 
 Import from the modules; this one stays light. docs/explanation/simulation.md says what it claims and what it does not.
 """

@@ -6,7 +6,7 @@ the tip to feel. Which of the marks to enter at, and in which layer to stop, is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ JOINTS = ("x", "y", "z", "rx", "ry", "rz", "feed")
 _MARKS = 3
 _FIELD_MM = 14.0  # marks lie this far from the middle at most, in x and in y
 _APART_MM = 14.0
+_NEAR_MM = 3.0  # deviation of the starts of glances that are near their mark
+_FAR_MM = 18.0  # how far the others are from the middle at most, in x and in y
 
 Color = tuple[float, float, float]
 
@@ -139,6 +141,32 @@ def draw_case(seed: int) -> Case:
         ),
         force_off_n=float(rng.uniform(-0.1, 0.1)),
         drift_n=float(rng.uniform(0.01, 0.04)),
+    )
+
+
+def glance(case: Case, number: int) -> Case:
+    """The same scene with another goal and another start: for a short look at it, not for a whole episode.
+
+    Three numbers in a row name all marks and all layers, nine in a row each layer at each mark. Every other start or so
+    is near the mark, the rest are all over the workspace, above the block.
+    """
+    order = np.random.default_rng([case.seed, 3])
+    marks, layers = order.permutation(len(case.marks)), order.permutation(len(LAYERS))
+    chosen = int(marks[number % len(marks)])
+    mark, rng = case.marks[chosen], np.random.default_rng([case.seed, 4, number])
+    near = rng.uniform() < 0.5
+    place = rng.normal((mark.x_mm, mark.y_mm), _NEAR_MM) if near else rng.uniform(-_FAR_MM, _FAR_MM, 2)
+    return replace(
+        case,
+        chosen=chosen,
+        layer=int(layers[(number + number // len(marks)) % len(LAYERS)]),
+        start=(
+            *place.tolist(),
+            float(rng.uniform(-17, 0)),
+            *rng.uniform(-0.08, 0.08, 2).tolist(),
+            *rng.uniform(-0.2, 0.2, 1).tolist(),
+            0.0,
+        ),
     )
 
 

@@ -12,12 +12,13 @@ SUBSTEPS = 2
 SAMPLE_RATE_HZ = 650
 MOUNT_M = 0.070  # height of the mount at joint zero, above the block's nominal surface
 NEEDLE_M = 0.050  # from mount to tip at feed 0: the tip is 20 mm above the nominal surface then
+LARGEST_PX = 448  # that a camera's edge can have
 
 _XML = """
 <mujoco model="insertion">
  <compiler angle="radian"/>
  <option timestep="{timestep!r}" integrator="implicitfast" gravity="0 0 0"/>
- <visual><global offwidth="448" offheight="448"/><map znear="0.005" zfar="10"/><quality shadowsize="0"/>
+ <visual><global offwidth="{largest}" offheight="{largest}"/><map znear="0.005" zfar="10"/><quality shadowsize="0"/>
   <headlight ambient=".3 .3 .3" diffuse=".1 .1 .1" specular="0 0 0"/></visual>
  <default><geom contype="0" conaffinity="0"/></default>
  <worldbody>
@@ -66,6 +67,7 @@ def scene_xml(case: Case) -> str:
     off, turned = look.camera_off_m, look.camera_off_rad
     return _XML.format(
         timestep=1 / (SUBSTEPS * SAMPLE_RATE_HZ),
+        largest=LARGEST_PX,
         light=_numbers(look.light),
         light_dir=_numbers(tuple(-value for value in look.light)),
         bright=look.brightness,

@@ -17,7 +17,7 @@ from ganglion.simulation.insertion.case import Case, draw_case, insertion_robot
 from ganglion.simulation.insertion.optics import BINS, Tomograph
 from ganglion.simulation.insertion.scene import SAMPLE_RATE_HZ, SUBSTEPS, scene_xml
 from ganglion.simulation.insertion.tissue import Tissue
-from ganglion.simulation.rendering import Eyes, load_model
+from ganglion.simulation.rendering import Eyes, load_model, load_mujoco
 
 FORCE_NOISE_N = 0.02
 _DRIFT_HZ = 0.1
@@ -48,17 +48,16 @@ class Insertion:
     Args:
         case: what varies.
         robot: None for `insertion_robot()`; another may have other cameras, of which "wrist" and "scene" are there to
-            look through, and any size.
+            look through, of any size up to LARGEST_PX; or no sensor, and then nothing is spent on what it would read.
     """
 
     def __init__(self, case: Case, robot: RobotSpec | None = None) -> None:
-        import mujoco
-
+        mujoco = load_mujoco()
         self.case, self.robot = case, robot or insertion_robot()
         self.tissue = Tissue(case.layers)
         self.samples_taken = 0
         self.entry_mm: Floats | None = None  # where the tip first punctured the surface, (x, y)
-        self._hop = self.robot.sensors[0].hop_samples
+        self._hop = round(SAMPLE_RATE_HZ / self.robot.actions.rate_hz)
         self._low, self._high = np.array(self.robot.actions.low), np.array(self.robot.actions.high)
         self._model = load_model(scene_xml(case))
         self._data = mujoco.MjData(self._model)
@@ -93,7 +92,9 @@ class Insertion:
         return float((self.tip_mm[2] - self.case.surface_mm) / self.axis[2])
 
     def step(self, action: npt.ArrayLike) -> Array:
-        """Let the joints move with these velocities for one hop: (7,) -> samples (hop_samples, 1026) float32.
+        """Let the joints move with these velocities for one hop: (7,) -> samples (13, 1026) float32.
+
+        A robot without a sensor gets (13, 0).
 
         Raises:
             InputError: the action has another shape, or is not finite. The world is as before.
@@ -170,6 +171,8 @@ class Insertion:
     def _read(self, force: Floats, ahead: Floats, moved: Floats) -> Array:
         times_s = (self.samples_taken + np.arange(self._hop)) / SAMPLE_RATE_HZ
         self.samples_taken += self._hop
+        if not self.robot.sensors:
+            return np.zeros((self._hop, 0), np.float32)
         drift = self.case.force_off_n + self.case.drift_n * np.sin(2 * np.pi * _DRIFT_HZ * times_s + self.case.seed)
         samples = np.empty((self._hop, 1 + BINS), np.float32)
         samples[:, 0] = force + drift + FORCE_NOISE_N * self._noise.standard_normal(self._hop)
