@@ -234,13 +234,15 @@ def test_an_empty_image_is_refused_and_nothing_is_written(tmp_path: Path) -> Non
     assert not list((tmp_path / "room").iterdir())
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [1.0, 100.0], ids=["in an image", "in an array"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(seconds: float, tmp_path: Path) -> None:
+    one = episode(actions=stream(0, 2, stamps(20, seconds)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
     try:
-        with pytest.raises(GanglionError, match=r"can't write: .*; free space"):
-            write_episode(tmp_path / "room/000000", episode())
+        with pytest.raises(GanglionError, match=r"can't write: File too large; free space"):
+            write_episode(tmp_path / "room/000000", one)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -35,8 +36,8 @@ def write_episode(folder: Path, episode: Episode) -> None:
     with written_aside(folder) as aside:
         aside.mkdir()
         for name, stream in _streams(episode).items():
-            np.save(aside / f"{name}.npy", stream.values, allow_pickle=False)
-            np.save(aside / f"{name}.stamps.npy", stream.stamps_ns, allow_pickle=False)
+            _save(aside / f"{name}.npy", stream.values)
+            _save(aside / f"{name}.stamps.npy", stream.stamps_ns)
         for name, frames in episode.cameras.items():
             _write_images(aside, f"camera.{name}", frames)
         write_json(
@@ -111,6 +112,17 @@ def _streams(episode: Episode) -> dict[str, Stream]:
     return streams if episode.state is None else {**streams, "state": episode.state}
 
 
+@dataclass(frozen=True)
+class _Sink:
+    write: Callable[[bytes], object]
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    """As np.save; given a file it would write past Python's, and of a full disk say how many items, without an errno."""
+    with path.open("wb") as file:
+        np.save(_Sink(file.write), array, allow_pickle=False)
+
+
 def _open_stream(folder: Path, name: str) -> Stream:
     stamps, values = _map(folder / f"{name}.stamps.npy"), _map(folder / f"{name}.npy")
     if len(stamps) != len(values):
@@ -135,8 +147,8 @@ def _write_images(folder: Path, name: str, frames: CameraStream) -> None:
             file.write(image)
             end += len(image)
             ends.append(end)
-    np.save(folder / f"{name}.ends.npy", np.asarray(ends, np.int64), allow_pickle=False)
-    np.save(folder / f"{name}.stamps.npy", frames.stamps_ns, allow_pickle=False)
+    _save(folder / f"{name}.ends.npy", np.asarray(ends, np.int64))
+    _save(folder / f"{name}.stamps.npy", frames.stamps_ns)
 
 
 def _open_images(folder: Path, name: str) -> CameraStream:
