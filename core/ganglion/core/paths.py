@@ -66,6 +66,13 @@ def written_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def clear_aside(folder: Path) -> None:
+    """Remove what killed processes left of what they wrote aside in a folder; nobody may be writing there now."""
+    for room in folder.glob(".*.*"):
+        if room.is_dir() and not room.is_symlink():
+            shutil.rmtree(room, ignore_errors=True)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write `data` as indented JSON, atomically; NaN is refused, since JSON has none."""
     text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -6,21 +6,19 @@ changed it computes those.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ganglion.core.errors import GanglionError, InputError
-from ganglion.core.paths import write_json
+from ganglion.core.errors import InputError
+from ganglion.core.paths import clear_aside, write_json
 from ganglion.training.demonstrations.cache_config import CacheConfig, check
+from ganglion.training.locking import lock, open_lock
 from ganglion.training.processes import is_main, join, main_first, process_count, process_number, wait_for_all
 
 if TYPE_CHECKING:
     from ganglion.training.demonstrations.episode_set import EpisodeSet
     from ganglion.training.demonstrations.feature_cache import CacheIndex
-
-_LOCK = ".lock"
 
 
 def run(config: CacheConfig) -> None:
@@ -43,8 +41,8 @@ def run(config: CacheConfig) -> None:
         episodes, index = _open(config)
         data = config.data.resolve()
         out = config.out or data.with_name(f"{data.name}.features")
-        lock = _claim(out, index, config.force)
-    with lock:
+        held = _claim(out, index, config.force)
+    with held:
         left = missing_spans(out, index, episodes)
         wait_for_all()  # each knows what is missing now: from here on there is ever less
         mine = share(left, process_number(), process_count())
@@ -80,20 +78,12 @@ def _claim(out: Path, index: CacheIndex, force: bool) -> IO[str]:
 
     if out.is_dir() and not (out / INDEX).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise InputError("holds something other than VL features", where=out, remedy="choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / _LOCK).open("w")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise GanglionError(f"can't write: {reason}", where=out, remedy="choose another --out") from None
-    try:
-        if is_main():
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _prepare(out, index, force)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-    except BlockingIOError:
-        raise InputError("is being filled by another run", where=out, remedy="wait for it, or stop it") from None
-    return lock
+    opened = open_lock(out)
+    if is_main():
+        lock(opened)
+        _prepare(out, index, force)
+    lock(opened, shared=True)
+    return opened
 
 
 def _prepare(out: Path, index: CacheIndex, force: bool) -> None:
@@ -104,6 +94,5 @@ def _prepare(out: Path, index: CacheIndex, force: bool) -> None:
         (out / INDEX).unlink(missing_ok=True)
     if (out / INDEX).exists():
         refuse_another(out, read_index(out).to_dict(), index.to_dict())
-    for leftover in (out / SHARDS).glob(".*"):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    clear_aside(out / SHARDS)
     write_json(out / INDEX, index.to_dict())
