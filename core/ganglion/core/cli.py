@@ -46,7 +46,7 @@ COMMANDS: dict[str, Command] = {
     "data synth": Command(
         "ganglion.training.data.synth:SynthConfig",
         "ganglion.training.data.synth:run",
-        "write a synthetic data set for a task",
+        "write a synthetic data set for a task, or record episodes in a simulated world",
         "train",
     ),
     "data import": Command(
@@ -65,6 +65,12 @@ COMMANDS: dict[str, Command] = {
         "ganglion.training.data.stats:StatsConfig",
         "ganglion.training.data.stats:run",
         "lengths, balance, duplicates and leakage of data files and of demonstrations",
+        "train",
+    ),
+    "data show": Command(
+        "ganglion.training.data.show:ShowConfig",
+        "ganglion.training.data.show:run",
+        "one episode to look at: what it holds, a video of its cameras, a plot of its readings",
         "train",
     ),
     "data validate": Command(

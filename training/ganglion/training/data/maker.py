@@ -1,4 +1,4 @@
-"""What it takes to make data for a task; ganglion.training.data.synth has the table of them."""
+"""What it takes to make data for a task or in a world; ganglion.training.data.synth has the table of them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ class Maker:
     write: Callable[[Path, int, int, Options], Options | None]
     data_file: str = DATA_FILE
     counted: str = "rows"
+
+
+@dataclass(frozen=True)
+class EpisodeMaker:
+    """How a set of episodes comes about: it may take hours, so it grows in its place, and can be gone on with.
+
+    defaults  as in Maker
+    check     as in Maker
+    grow      (folder, count, seed, options, force): brings the set to its count; returns what to say of it
+    """
+
+    defaults: Options
+    check: Callable[[Options], None]
+    grow: Callable[[Path, int, int, Options, bool], str]
 
 
 def at_least(name: str, value: float, least: float) -> None:

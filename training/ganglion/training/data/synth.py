@@ -1,7 +1,7 @@
 """`ganglion data synth TASK --out DIR --count N --seed S`: a synthetic data set, made here and now.
 
-DIR/data.json or DIR/data.csv (the task's data file)  DIR/synth.json (the options it was made with, and what is told of
-it)  and what else the task's rows need
+Of a task: DIR/data.json or DIR/data.csv (the task's data file)  DIR/synth.json (the options it was made with, and what
+is told of it)  and what else the task's rows need. Of a simulated world: a set of episodes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,21 @@ from pathlib import Path
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import write_json, written_aside
-from ganglion.core.tasks import get_task
+from ganglion.simulation.scenario import scenario_names
 from ganglion.training.data.chess.data_set import CHESS_SET
 from ganglion.training.data.exo.data_set import EXO_SET
 from ganglion.training.data.gui.data_set import GUI_SET
-from ganglion.training.data.maker import OPTIONS_FILE, Maker, Options, at_least
+from ganglion.training.data.maker import OPTIONS_FILE, EpisodeMaker, Maker, Options, at_least
 from ganglion.training.data.robot.data_set import ROBOT_SET
+from ganglion.training.data.worlds import world_set
 
-_MAKERS = {"chess_board": CHESS_SET, "exo_assist": EXO_SET, "gui_step": GUI_SET, "robot_code": ROBOT_SET}
+_MAKERS: dict[str, Maker | EpisodeMaker] = {
+    "chess_board": CHESS_SET,
+    "exo_assist": EXO_SET,
+    "gui_step": GUI_SET,
+    "robot_code": ROBOT_SET,
+    **{name: world_set(name) for name in scenario_names()},
+}
 _SPEED_ONLY = ("workers",)  # options that change nothing in what is made
 
 
@@ -27,11 +34,12 @@ class SynthConfig:
     """Options of `ganglion data synth`."""
 
     task: str
-    """Task to make data for: chess_board, exo_assist, gui_step or robot_code."""
+    """Task to make data for: chess_board, exo_assist, gui_step or robot_code; or simulated world to record episodes in:
+    insertion. There an interrupted command goes on when it is given again, and a larger --count adds to a set."""
     out: Path | None = None
     """Folder to write; required."""
     count: int = 500
-    """Number of rows; of gui_step: of episodes."""
+    """Number of rows; of gui_step and insertion: of episodes; with --glances: of scenes."""
     seed: int = 0
     """Names the data set: the same seed and index give the same row and pixels."""
     limit_share: float | None = None
@@ -42,9 +50,9 @@ class SynthConfig:
     turns_max: int | None = None
     """exo_assist: most turns of a row, default 1; from 2 on rows are dialogues, some with a new image on the way."""
     size: int | None = None
-    """exo_assist, chess_board: image edge in pixels; default 112 and 256."""
+    """exo_assist, chess_board, insertion: image edge in pixels; default 112, 256 and 112."""
     workers: int | None = None
-    """exo_assist, gui_step, chess_board: processes that render; default 2. The result does not depend on it."""
+    """exo_assist, gui_step, chess_board, insertion: processes that render; default 2. They don't change the result."""
     paraphrases: str | None = None
     """robot_code: train (default), or heldout: sentences of which none occurs in training data."""
     compound_share: float | None = None
@@ -63,43 +71,58 @@ class SynthConfig:
     """chess_board: share of boards seen by black; default 0.2."""
     clean: bool | None = None
     """chess_board: draw boards without crop, tilt, noise and blur; default false."""
+    noise: bool | None = None
+    """insertion: push the expert off its way, but keep what it commands itself, so that it shows how to come back;
+    default true."""
+    glances: int | None = None
+    """insertion: record so many short looks at each scene, without the sensor and each with another goal and start,
+    instead of whole episodes; default none."""
+    cameras: str | list[str] | None = None
+    """insertion: the camera to record, or a list of them; default all: wrist and scene."""
+    video: Path | None = None
+    """insertion: .mp4 or .gif to show the first episode in."""
+    plot: Path | None = None
+    """insertion: .png for a plot of the first episode."""
     force: bool = False
     """Replace a data set that is already in the folder."""
 
 
 def run(config: SynthConfig) -> None:
-    """Write the data set; at no moment is there half of one under `config.out`.
+    """Write the data set. A set of episodes grows under `config.out`; of other data, there is never half a set there.
 
     Raises:
         InputError: an option is out of range or is not the task's, the task has no synthetic data, or the folder
             holds something.
+        GanglionError: the disk is full, or recording failed.
     """
     if config.out is None:
         raise InputError("no folder to write to", remedy="add --out DIR")
-    maker = _maker(config.task)
+    if config.task not in _MAKERS:
+        raise InputError(f"there are no synthetic data of {config.task!r}", remedy=f"use one of {', '.join(_MAKERS)}")
+    maker = _MAKERS[config.task]
     options = _options(config, maker)
     at_least("count", config.count, 1)
     at_least("seed", config.seed, 0)
     maker.check(options)
-    if config.out.exists():
-        _check_replaceable(config.out, maker, config.force)
-    with written_aside(config.out) as aside:
+    if isinstance(maker, Maker):
+        _write_whole(config, config.out, maker, options)
+    else:
+        print(maker.grow(config.out, config.count, config.seed, options, config.force))
+
+
+def _write_whole(config: SynthConfig, out: Path, maker: Maker, options: Options) -> None:
+    if out.exists():
+        _check_replaceable(out, maker, config.force)
+    with written_aside(out) as aside:
         aside.mkdir(parents=True)
         found = maker.write(aside, config.count, config.seed, options) or {}
         told = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in _SPEED_ONLY}
         told |= found
         write_json(aside / OPTIONS_FILE, {"task": config.task, "count": config.count, "seed": config.seed, **told})
-    print(f"{config.count} {maker.counted} of {config.task} in {config.out / maker.data_file}")
+    print(f"{config.count} {maker.counted} of {config.task} in {out / maker.data_file}")
 
 
-def _maker(task: str) -> Maker:
-    if task not in _MAKERS:
-        task = get_task(task).name
-        raise InputError(f"task {task!r} has no synthetic data", remedy=f"use one of {sorted(_MAKERS)}")
-    return _MAKERS[task]
-
-
-def _options(config: SynthConfig, maker: Maker) -> Options:
+def _options(config: SynthConfig, maker: Maker | EpisodeMaker) -> Options:
     """The task's own options, defaults filled in; one that it does not have must not be given."""
     for name in sorted({name for other in _MAKERS.values() for name in other.defaults} - set(maker.defaults)):
         if getattr(config, name) is not None:

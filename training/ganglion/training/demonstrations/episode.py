@@ -67,6 +67,21 @@ class Episode:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+def streams_of(episode: Episode) -> dict[str, Stream | CameraStream]:
+    """All streams that were recorded, by the names that figures have: actions, state, "sensor NAME", "camera NAME"."""
+    return {
+        "actions": episode.actions,
+        **({"state": episode.state} if episode.state else {}),
+        **{f"sensor {name}": stream for name, stream in episode.sensors.items()},
+        **{f"camera {name}": frames for name, frames in episode.cameras.items()},
+    }
+
+
+def first_stamp_ns(episode: Episode) -> int:
+    """When the first reading of all streams was taken."""
+    return min(int(stream.stamps_ns[0]) for stream in streams_of(episode).values())
+
+
 def check_episode(episode: Episode, robot: RobotSpec, where: object) -> None:
     """See that an episode fits its robot and can be learned from.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import InputError
-from ganglion.core.paths import write_json
+from ganglion.core.paths import clear_aside, write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
 from ganglion.training.demonstrations.episode import Episode, check_episode
 from ganglion.training.demonstrations.storage import FACTS, open_episode, read_facts, write_episode
@@ -65,6 +67,10 @@ class EpisodeSet:
         """An episode's goal in words; the episode is not opened."""
         return str(self._facts(name)["instruction"])
 
+    def notes(self, name: str) -> dict[str, Any]:
+        """An episode's notes; the episode is not opened."""
+        return dict(self._facts(name)["notes"])
+
     def episode_folder(self, name: str) -> Path:
         """Where an episode lies."""
         return self.folder / _EPISODES / name
@@ -92,9 +98,11 @@ class SetWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.robot = robot_from_dict(_read_set(folder)["robot"], folder / _SET)
-        self._folder, names = folder, _names(folder)
-        self._number = int(names[-1]) + 1 if names else 0
+        facts = _read_set(folder)
+        self.robot: RobotSpec = robot_from_dict(facts["robot"], folder / _SET)
+        self.source: dict[str, Any] = facts.get("source", {})
+        self.names = _names(folder)
+        self._folder = folder
 
     def add(self, episode: Episode, where: object = None) -> str:
         """Check an episode and write it; returns its name.
@@ -107,10 +115,10 @@ class SetWriter:
             InputError: it doesn't fit the robot. Nothing was written.
             GanglionError: the disk is full.
         """
-        name = f"{self._number:06d}"
+        name = f"{int(self.names[-1]) + 1 if self.names else 0:06d}"
         check_episode(episode, self.robot, where or f"{self._folder}: episode {name}")
         write_episode(self._folder / _EPISODES / name, episode)
-        self._number += 1
+        self.names.append(name)
         return name
 
 
@@ -135,6 +143,21 @@ def describe_set(folder: Path, robot: RobotSpec, source: dict[str, Any] | None =
         if "/" in name or "\0" in name:
             raise InputError(f"the name {name!r} can be no file's", where=f"robot {robot.name}", remedy="leave / out")
     write_json(folder / _SET, {"format_version": FORMAT_VERSION, "robot": to_dict(robot), "source": source or {}})
+
+
+def clear_set(folder: Path) -> None:
+    """Remove what killed writers left in the folder of a set; nobody may be writing there now."""
+    clear_aside(folder)
+    clear_aside(folder / _EPISODES)
+
+
+def discard_episodes(folder: Path) -> None:
+    """Remove all episodes of a set at once; what they are of stays."""
+    discarded = folder / f".{_EPISODES}.discarded"
+    shutil.rmtree(discarded, ignore_errors=True)
+    if (folder / _EPISODES).is_dir():
+        os.replace(folder / _EPISODES, discarded)
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def add_episode(folder: Path, episode: Episode) -> str:

@@ -20,6 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 BLACK = 8  # of 255, the most that a pixel of a black frame has: JPEG leaves a little
 _PLAIN = 2.0  # of 255, the deviation of each color over a frame that shows nothing
 _STILL = 0.5  # of 255, the mean difference between frames of a camera that hangs; noise of a real one is larger
+_TELLING_NS = 500_000_000  # in less, a scene may well stand still before a camera that doesn't hang
 _LOOKED_AT = 5  # frames of an episode
 
 
@@ -67,7 +68,7 @@ class Look:
 
     black   nothing
     plain   one color each, not black
-    frozen  all the same, neither black nor plain
+    frozen  all the same for half a second or more, neither black nor plain
     """
 
     black: bool
@@ -86,5 +87,6 @@ def look_at(frames: CameraStream, camera: CameraSpec, where: object) -> Look:
     seen = np.stack(list(decoded(some, camera, where))).astype(np.float32)
     black = bool(seen.max() <= BLACK)
     plain = not black and bool((seen.std(axis=(1, 2)) < _PLAIN).all())
-    still = len(seen) > 1 and bool((np.abs(seen[1:] - seen[0]).mean(axis=(1, 2, 3)) < _STILL).all())
+    long = int(some.stamps_ns[-1] - some.stamps_ns[0]) >= _TELLING_NS
+    still = long and bool((np.abs(seen[1:] - seen[0]).mean(axis=(1, 2, 3)) < _STILL).all())
     return Look(black, plain, still and not black and not plain)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ganglion.core.specs import RobotSpec
-from ganglion.training.demonstrations.episode import CameraStream, Episode, Stamps, Stream
+from ganglion.training.demonstrations.episode import Episode, Stamps, Stream, streams_of
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.demonstrations.images import Look, look_at
 from ganglion.training.demonstrations.recordings import rates_of_change
@@ -126,7 +126,7 @@ def _measured(episodes: EpisodeSet, number: int, images: bool) -> EpisodeFigures
         instruction=episode.instruction,
         digest=episodes.episode_digest(name),
         commands="" if still else hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest(),
-        timings={name: _timing(stream.stamps_ns) for name, stream in _streams(episode).items()},
+        timings={name: _timing(stream.stamps_ns) for name, stream in streams_of(episode).items()},
         actions=actions,
         state=None if episode.state is None else _range(episode.state),
         outside=((values < np.array(limits.low)) | (values > np.array(limits.high))).sum(axis=0, dtype=np.int64),
@@ -134,15 +134,6 @@ def _measured(episodes: EpisodeSet, number: int, images: bool) -> EpisodeFigures
         absent=tuple(f"{sensor}.{group}" for sensor, groups in episode.absent.items() for group in groups),
         looks=_looks(episode, robot, f"{episodes.folder}: episode {name}") if images else {},
     )
-
-
-def _streams(episode: Episode) -> dict[str, Stream | CameraStream]:
-    return {
-        "actions": episode.actions,
-        **({"state": episode.state} if episode.state else {}),
-        **{f"sensor {name}": stream for name, stream in episode.sensors.items()},
-        **{f"camera {name}": frames for name, frames in episode.cameras.items()},
-    }
 
 
 def _timing(stamps_ns: Stamps) -> Timing:

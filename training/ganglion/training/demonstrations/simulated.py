@@ -7,7 +7,7 @@ how to come back (DART: Laskey et al., "DART: Noise injection for robust imitati
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ def record(
     instruction: str,
     session: str,
     noise: Callable[[], Floats | float] = lambda: 0.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     rest_s: float = 0.0,
     notes: dict[str, object] | None = None,
 ) -> Episode:
@@ -43,8 +43,9 @@ def record(
         instruction: the goal in words.
         session: what the episode is split by.
         noise: standard deviation, now, of what is added to its commands on their way, (action dim,) or a number.
-        seed: of the noise.
-        rest_s: how long nothing is commanded at first, so that a sensor's window is filled when the expert begins.
+        seed: of the noise, one number or several.
+        rest_s: how long nothing is commanded at first, so that a sensor's window is filled when the expert begins; the
+            episode has no actions then, for there is nothing in them to imitate.
         notes: see Episode.
 
     Returns:
@@ -64,13 +65,14 @@ def record(
                 exposed[camera.name].append(round(now_s * 1e9))
         wanted = np.zeros(robot.actions.dim) if hop < rest else np.asarray(act(), np.float64)
         states.append(world.state())
-        actions.append(wanted)
+        if hop >= rest:
+            actions.append(wanted)
         samples.append(world.step(wanted if hop < rest else np.clip(wanted + noise() * pushed.next(), low, high)))
     stamps = np.round(np.arange(hops) / robot.actions.rate_hz * 1e9).astype(np.int64)
     return Episode(
         instruction=instruction,
         session=session,
-        actions=Stream(stamps, np.asarray(actions, np.float32)),
+        actions=Stream(stamps[rest:], np.asarray(actions, np.float32)),
         state=Stream(stamps, np.asarray(states, np.float32)) if robot.state else None,
         sensors={sensor.name: _sensed(np.concatenate(samples), sensor.rate_hz) for sensor in robot.sensors},
         cameras={name: CameraStream(np.array(exposed[name], np.int64), images[name]) for name in images},
@@ -81,8 +83,8 @@ def record(
 class _Push:
     """Noise that wanders, of standard deviation 1: an Ornstein-Uhlenbeck process."""
 
-    def __init__(self, dim: int, rate_hz: float, seed: int) -> None:
-        self._rng = np.random.default_rng([seed, 7])
+    def __init__(self, dim: int, rate_hz: float, seed: int | Sequence[int]) -> None:
+        self._rng = np.random.default_rng([*np.atleast_1d(seed).tolist(), 7])
         self._kept = float(np.exp(-1 / (rate_hz * _NOISE_S)))
         self._now = np.zeros(dim)
 

@@ -118,7 +118,7 @@ class _Sink:
 
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    """As np.save; given a file it would write past Python's, and of a full disk say how many items, without an errno."""
+    """As np.save; given a file, it would tell of a full disk by how many items it wrote, without an errno."""
     with path.open("wb") as file:
         np.save(_Sink(file.write), array, allow_pickle=False)
 
