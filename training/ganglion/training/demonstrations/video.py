@@ -20,7 +20,7 @@ from ganglion.core.specs import CameraSpec, RobotSpec
 from ganglion.training.demonstrations.episode import Episode, first_stamp_ns
 from ganglion.training.demonstrations.images import decode
 
-_ENCODERS = ("libx264", "mpeg4")  # PyAV's wheels have both
+_ENCODERS = {"libx264": {"crf": "20"}, "mpeg4": {"b": "4000000"}}  # best first; PyAV's wheels have both
 _TIME_BASE = Fraction(1, 60_000)  # in which all usual rates are whole; MPEG-4 takes 16 bits of denominator
 _PANEL_PX = 224  # least height of a picture
 _LINE_PX, _FONT_PX = 18, 13
@@ -104,7 +104,8 @@ def _even(length: int) -> int:
 
 def _write_mp4(path: Path, pictures: Iterator[Image.Image], moments: Sequence[int], rate_hz: float) -> None:
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream(_encoder(), rate=Fraction(rate_hz).limit_denominator(1001))
+        name = _encoder()
+        stream = container.add_stream(name, Fraction(rate_hz).limit_denominator(1001), options=_ENCODERS[name])
         assert isinstance(stream, av.VideoStream)
         first = next(pictures)
         stream.width, stream.height = first.size
