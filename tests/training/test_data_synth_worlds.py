@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -23,12 +24,14 @@ from ganglion.core.cli import main
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.simulation.insertion.case import draw_case, glance
 from ganglion.simulation.insertion.world import Insertion
-from ganglion.training.data.worlds import CASES
+from ganglion.simulation.scenario import scenario_names
+from ganglion.training.data.worlds import CASES, world_set
 from ganglion.training.demonstrations import growing as growing_module
 from ganglion.training.demonstrations.cutting import cut_window, episode_views
 from ganglion.training.demonstrations.episode_set import EpisodeSet
 from ganglion.training.demonstrations.growing import grow_set
 from ganglion.training.demonstrations.integrity import check_set
+from ganglion.training.demonstrations.simulated import record
 from ganglion.training.locking import lock, open_lock
 from ganglion.training.policy.config import VlOptions
 from ganglion.training.policy.recorded import RecordedSource
@@ -121,6 +124,22 @@ def test_every_stream_has_its_rate_and_an_action_comes_after_all_that_was_felt_b
         np.testing.assert_array_equal(world.state().astype(np.float32), state.values[hop])
         read = world.step(np.zeros(7)).astype(np.float16)
         np.testing.assert_array_equal(read, samples.values[13 * hop : 13 * hop + 13])
+
+
+class Ending(Insertion):
+    """An insertion that is over after a while."""
+
+    @property
+    def done(self) -> bool:
+        return self.time_s >= 0.3
+
+
+def test_an_episode_ends_where_its_world_does() -> None:
+    world = Ending(draw_case(0), ROBOT)
+    one = record(world, lambda: np.ones(7), seconds=1.0, instruction="", session="", rest_s=0.2)
+    world.close()
+    assert one.actions.stamps_ns.tolist() == [200_000_000, 220_000_000, 240_000_000, 260_000_000, 280_000_000]
+    assert len(one.sensors["tip"].stamps_ns) == 195 and len(one.cameras["wrist"].encoded) == 3
 
 
 # Glances
@@ -341,6 +360,16 @@ def test_the_command_records_shows_and_says_so(tmp_path: Path, capsys: pytest.Ca
     assert main(["data", "validate", str(out)]) == 0
     assert main(["data", "stats", str(out), "--out", str(tmp_path / "stats.json")]) == 0
     assert json.loads((tmp_path / "stats.json").read_text())["sessions"] == {"0": 3}
+
+
+def test_the_help_names_every_world_and_what_its_options_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synth", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for name in scenario_names():
+        assert name in re.findall(r" task Task to make data for: (.*?)--out ", said)[0]
+        for option in world_set(name).defaults:
+            (told,) = re.findall(rf" --{option} [A-Z{{].*?(?= --[a-z_]+ |$)", said.partition("Options of")[2])
+            assert name in told, option
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ class Trial:
     """One episode that is about to begin, and an expert who knows how it should go.
 
     world        at its beginning
-    seconds      that the episode has
+    seconds      that the episode has, unless the world comes to its end before
     instruction  what is asked, in words
     act          what the expert commands for the next hop, (action dim,)
     noise        standard deviation, now, of what may be added to that, (action dim,): the expert still gets there

@@ -39,10 +39,11 @@ def run(config: ShowConfig) -> None:
     if not 0 <= config.episode < len(episodes):
         what, remedy = f"has no episode {config.episode}", f"give --episode 0 to {len(episodes) - 1}"
         raise InputError(what, where=config.source, remedy=remedy)
+    files = show(config.source, config.episode, config.video, config.plot)
     episode, name = episodes[config.episode], episodes.names[config.episode]
     print(f"{config.source}: episode {name}, session {episode.session}")
     print(f"instruction: {episode.instruction}\nnotes: {json.dumps(dict(episode.notes), ensure_ascii=False)}")
     figures = summary.summarize(episodes.robot, measure_set(episodes, [config.episode], images=False))
     print("\n".join(summary.as_lines(figures)))
-    for path in show(config.source, config.episode, config.video, config.plot):
+    for path in files:
         print(f"written: {path}")

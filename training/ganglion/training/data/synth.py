@@ -50,7 +50,7 @@ class SynthConfig:
     turns_max: int | None = None
     """exo_assist: most turns of a row, default 1; from 2 on rows are dialogues, some with a new image on the way."""
     size: int | None = None
-    """exo_assist, chess_board, insertion: image edge in pixels; default 112, 256 and 112."""
+    """exo_assist, chess_board, insertion: image edge in pixels; default 112, 256 and what the robot has."""
     workers: int | None = None
     """exo_assist, gui_step, chess_board, insertion: processes that render; default 2. They don't change the result."""
     paraphrases: str | None = None

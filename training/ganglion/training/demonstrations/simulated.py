@@ -39,7 +39,7 @@ def record(
     Args:
         world: begins where it is.
         act: the expert's command for the next hop, (action dim,).
-        seconds: how long it drives.
+        seconds: how long it drives, unless the world comes to its end before.
         instruction: the goal in words.
         session: what the episode is split by.
         noise: standard deviation, now, of what is added to its commands on their way, (action dim,) or a number.
@@ -58,6 +58,8 @@ def record(
     images: dict[str, list[bytes]] = {camera.name: [] for camera in robot.cameras}
     exposed: dict[str, list[int]] = {camera.name: [] for camera in robot.cameras}
     for hop in range(hops):
+        if world.done:
+            break
         now_s = hop / robot.actions.rate_hz
         for camera in robot.cameras:
             if len(images[camera.name]) <= now_s * camera.rate_hz + 1e-9:
@@ -68,7 +70,7 @@ def record(
         if hop >= rest:
             actions.append(wanted)
         samples.append(world.step(wanted if hop < rest else np.clip(wanted + noise() * pushed.next(), low, high)))
-    stamps = np.round(np.arange(hops) / robot.actions.rate_hz * 1e9).astype(np.int64)
+    stamps = np.round(np.arange(len(states)) / robot.actions.rate_hz * 1e9).astype(np.int64)
     return Episode(
         instruction=instruction,
         session=session,
