@@ -24,11 +24,12 @@ from ganglion.robot_bridge.live import WorldActuator, WorldFrames, WorldSamples
 from ganglion.robot_bridge.ring import Ring
 from ganglion.robot_bridge.sink import LimitingSink
 from ganglion.robot_bridge.source import EndOfSamples, SourceName
-from ganglion.robot_bridge.worlds import WORLDS
+from ganglion.simulation import scenario
 from ganglion.simulation.insertion.case import draw_case, insertion_robot
 from ganglion.simulation.insertion.expert import Expert
 from ganglion.simulation.insertion.outcome import judge
 from ganglion.simulation.insertion.world import Insertion
+from ganglion.simulation.scenario import Scenario, Trial
 
 DRIVE = Path(__file__).with_name("drive_for_test.py")
 ROBOT = insertion_robot()
@@ -329,9 +330,12 @@ class Short(Insertion):
 
 def test_an_episode_that_is_over_ends_the_source_with_its_length(monkeypatch):
     module = type(sys)("short_for_test")
-    module.open_short = lambda seed, cameras: Short(draw_case(seed), BLIND)
+    begin = lambda seed, robot: Trial(  # noqa: E731
+        Short(draw_case(seed), BLIND), 1.0, "", lambda: np.zeros(7), lambda: np.zeros(7), dict
+    )
+    module.SHORT = Scenario("short", BLIND, 256, begin)
     monkeypatch.setitem(sys.modules, "short_for_test", module)
-    monkeypatch.setitem(WORLDS, "short", "short_for_test:open_short")
+    monkeypatch.setitem(scenario._SCENARIOS, "short", "short_for_test:SHORT")
     with WorldLink.create("short", seed=3) as link:
         source, now = opened(link)
         for number in range(2):

@@ -13,11 +13,13 @@ from ganglion.core.limits import Limits
 from ganglion.core.messages import Reply
 from ganglion.robot_bridge.camera import encode_frame
 from ganglion.robot_bridge.virtual import VirtualBridge
-from ganglion.robot_bridge.worlds import WORLDS, open_world
+from ganglion.robot_bridge.worlds import open_world
+from ganglion.simulation import scenario
 from ganglion.simulation.insertion.case import draw_case, insertion_robot
 from ganglion.simulation.insertion.expert import Expert
 from ganglion.simulation.insertion.outcome import SECONDS, judge
 from ganglion.simulation.insertion.world import Insertion
+from ganglion.simulation.scenario import Scenario, Trial
 
 ROBOT = insertion_robot()
 BLIND = replace(ROBOT, cameras=())
@@ -224,9 +226,12 @@ class Short(Insertion):
 @pytest.fixture
 def short(monkeypatch):
     module = type(sys)("short_for_test")
-    module.open_short = lambda seed, cameras: Short(draw_case(seed), BLIND)
+    begin = lambda seed, robot: Trial(  # noqa: E731
+        Short(draw_case(seed), BLIND), 1.0, "", lambda: np.zeros(7), lambda: np.zeros(7), dict
+    )
+    module.SHORT = Scenario("short", BLIND, 256, begin)
     monkeypatch.setitem(sys.modules, "short_for_test", module)
-    monkeypatch.setitem(WORLDS, "short", "short_for_test:open_short")
+    monkeypatch.setitem(scenario._SCENARIOS, "short", "short_for_test:SHORT")
 
 
 def test_the_loop_ends_with_the_episode(short):

@@ -8,11 +8,12 @@ import pytest
 
 from ganglion.core.errors import InputError, MissingExtra
 from ganglion.core.specs import CameraSpec, default_robot
-from ganglion.robot_bridge.worlds import WORLDS, open_world
+from ganglion.robot_bridge.worlds import open_world
 from ganglion.simulation.oct_replay import oct_robot
+from ganglion.simulation.scenario import scenario_names
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", scenario_names())
 def test_every_world_goes_on_by_hops_of_its_one_sensor_and_shows_its_poses(name):
     world, looker = open_world(name, 2), open_world(name, 2)
     sensor = world.robot.sensors[0]
@@ -39,7 +40,7 @@ NO_CAMERAS = replace(default_robot(), cameras=())
 @pytest.mark.parametrize(
     ("name", "seed", "robot", "reason"),
     [
-        ("juggling", 1, None, "world juggling: is not known; use one of .*'insertion'"),
+        ("juggling", 1, None, "unknown world 'juggling'; use one of insertion"),
         ("insertion", -1, None, "world insertion: has no case of seed -1"),
         ("insertion", 1, replace(oct_robot(), cameras=()), "robot .* has another sensor, or another rate or hop"),
         ("insertion", 1, replace(NO_CAMERAS, cameras=(CameraSpec("top", 8, 8, 1.0),)), "has no camera 'top'"),

@@ -69,7 +69,7 @@ class WorldLink:
         """A link to a world that goes on while a bridge runs.
 
         Args:
-            world: one of `worlds.WORLDS`.
+            world: the name of a scenario.
             seed: of its case.
             robot: what drives it; the world's own if None. See `open_world`.
             history_s: how much of what it did is kept.

@@ -1,31 +1,25 @@
-"""The simulated robots that can be driven in closed loop, opened by name; see ganglion.simulation.world.
+"""The simulated robots that can be driven in closed loop, opened by name; see ganglion.simulation.scenario.
 
-    world = open_world("insertion", seed=1)
-
-A new one takes a line in `WORLDS`: a callable of (seed, cameras) that returns a World.
+world = open_world("insertion", seed=1)
 """
 
 from __future__ import annotations
 
-import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ganglion.core.errors import InputError, MissingExtra
+from ganglion.core.errors import InputError
 from ganglion.core.specs import ActionSpec, RobotSpec, SensorSpec
 
 if TYPE_CHECKING:
     from ganglion.simulation.world import World
-
-WORLDS = {
-    "insertion": "ganglion.simulation.insertion.world:open_insertion",
-}
 
 
 def open_world(name: str, seed: int, robot: RobotSpec | None = None) -> World:
     """A fresh world, at its beginning.
 
     Args:
-        name: one of WORLDS.
+        name: of its scenario.
         seed: of the case; equal seeds give equal worlds.
         robot: what drives it, if that is not just the world's own robot: its cameras, which may have other sizes and
             rates, are then the world's.
@@ -34,19 +28,20 @@ def open_world(name: str, seed: int, robot: RobotSpec | None = None) -> World:
         InputError: there is no such world, or the robot is not one that it can be.
         MissingExtra: MuJoCo is not installed.
     """
+    from ganglion.simulation.scenario import get_scenario
+
     where = f"world {name}"
-    if name not in WORLDS:
-        raise InputError("is not known", where=where, remedy=f"use one of {sorted(WORLDS)}")
     if seed < 0:
         raise InputError(f"has no case of seed {seed}", where=where, remedy="give 0 or more")
-    module, _, factory = WORLDS[name].partition(":")
-    try:
-        opened: World = getattr(importlib.import_module(module), factory)(seed, robot.cameras if robot else None)
-    except ImportError as error:
-        raise MissingExtra(error.name or module, "sim") from None
-    if robot:
-        _check_fit(robot, opened.robot, where)
-    return opened
+    scenario = get_scenario(name)
+    own = scenario.robot
+    if robot is None:
+        return scenario.begin(seed, own).world
+    _check_fit(robot, own, where)
+    known = [camera.name for camera in own.cameras]
+    if unknown := [camera.name for camera in robot.cameras if camera.name not in known]:
+        raise InputError(f"has no camera {unknown[0]!r}", where=where, remedy=f"use some of {known}")
+    return scenario.begin(seed, replace(own, cameras=robot.cameras)).world
 
 
 def _check_fit(robot: RobotSpec, own: RobotSpec, where: str) -> None:

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from ganglion.core.errors import InputError
-from ganglion.core.specs import CameraSpec
 from ganglion.model.offline import icons
-from ganglion.simulation.insertion.case import ICONS, LAYERS, draw_case, insertion_robot, instruction
+from ganglion.simulation.insertion.case import ICONS, LAYERS, draw_case, instruction
 from ganglion.simulation.insertion.expert import STOP_MM, Expert
 from ganglion.simulation.insertion.outcome import DEPTH_MM, SECONDS, judge
-from ganglion.simulation.insertion.world import Insertion, open_insertion
+from ganglion.simulation.insertion.world import Insertion
 
 HOP_S = 0.02
 
@@ -132,7 +131,7 @@ def test_instructions_name_mark_and_layer() -> None:
 
 
 def test_another_world_that_is_shown_a_pose_sees_what_the_first_one_sees() -> None:
-    world, looker = open_insertion(6), open_insertion(6)
+    world, looker = Insertion(draw_case(6)), Insertion(draw_case(6))
     before = looker.frame("wrist")
     for _ in range(25):
         world.step([10.0, 5.0, -10.0, 0.1, 0.0, 0.2, 2.0])
@@ -148,17 +147,7 @@ def test_another_world_that_is_shown_a_pose_sees_what_the_first_one_sees() -> No
 
 
 def test_a_pose_is_a_copy_that_later_steps_leave_alone() -> None:
-    world = open_insertion(6)
+    world = Insertion(draw_case(6))
     pose, kept = world.pose(), world.pose().tolist()
     world.step(np.ones(7))
     assert pose.tolist() == kept != world.pose().tolist()
-
-
-def test_a_world_opens_by_its_seed_and_with_other_cameras_of_the_same_names() -> None:
-    assert open_insertion(6).case == draw_case(6) and open_insertion(6).robot == insertion_robot()
-    world = open_insertion(6, (CameraSpec("scene", 56, 84, 30.0),))
-    assert world.frame("scene").shape == (56, 84, 3)
-    assert replace(world.robot, cameras=insertion_robot().cameras) == insertion_robot()
-    with pytest.raises(InputError, match="world insertion: has no camera 'top'; use some of"):
-        open_insertion(6, (CameraSpec("top", 56, 84, 30.0),))
-    world.close()

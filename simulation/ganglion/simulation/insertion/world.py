@@ -6,14 +6,13 @@ Equal cases and actions give equal samples and frames, to the bit, on one machin
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.errors import InputError
-from ganglion.core.specs import CameraSpec, RobotSpec
-from ganglion.simulation.insertion.case import Case, draw_case, insertion_robot
+from ganglion.core.specs import RobotSpec
+from ganglion.simulation.insertion.case import Case, insertion_robot
 from ganglion.simulation.insertion.optics import BINS, Tomograph
 from ganglion.simulation.insertion.scene import SAMPLE_RATE_HZ, SUBSTEPS, scene_xml
 from ganglion.simulation.insertion.tissue import Tissue
@@ -25,21 +24,6 @@ _MM_OF_JOINT = np.array([1e3, 1e3, 1e3, 1.0, 1.0, 1.0, 1e3])  # meters to the sp
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float32]
-
-
-def open_insertion(seed: int, cameras: tuple[CameraSpec, ...] | None = None) -> Insertion:
-    """The world of a seed's case, with other cameras than its own if given: "wrist" and "scene" at any size and rate.
-
-    Raises:
-        InputError: a camera that is not there to look through.
-    """
-    robot = insertion_robot()
-    if cameras is None:
-        return Insertion(draw_case(seed), robot)
-    own = [camera.name for camera in robot.cameras]
-    if unknown := [camera.name for camera in cameras if camera.name not in own]:
-        raise InputError(f"has no camera {unknown[0]!r}", where="world insertion", remedy=f"use some of {own}")
-    return Insertion(draw_case(seed), replace(robot, cameras=cameras))
 
 
 class Insertion:
