@@ -49,7 +49,7 @@ def test_a_step_is_thirteen_samples_and_twenty_milliseconds_of_physics() -> None
         samples = world.step(np.zeros(4))
         assert samples.shape == (13, 16) and samples.dtype == np.float32
     assert PHYSICS_HZ == 2 * 650
-    assert world.seconds == pytest.approx(0.1, abs=1e-12) and world.data.time == pytest.approx(0.1, abs=1e-9)
+    assert world.time_s == pytest.approx(0.1, abs=1e-12) and world.data.time == pytest.approx(0.1, abs=1e-9)
     assert world.state().shape == (2,)
 
 

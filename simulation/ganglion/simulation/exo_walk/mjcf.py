@@ -12,6 +12,7 @@ import numpy as np
 from ganglion.simulation.exo_walk.body import SOLE_RADIUS_M, Body, Segment
 from ganglion.simulation.exo_walk.ground import STAIRS, Ground
 from ganglion.simulation.exo_walk.walk import Color, Look, Walk
+from ganglion.simulation.rendering import load_model
 
 PHYSICS_HZ = 1300.0
 _WIDTH_M, _BEHIND_M, _AHEAD_M, _DEEP_M = 2.4, 6.0, 40.0, 0.3
@@ -50,7 +51,7 @@ def compile_walk(walk: Walk, body: Body, ground: Ground) -> mujoco.MjModel:
   </worldbody>
   <actuator>{_motors()}</actuator>
 </mujoco>"""
-    model = mujoco.MjModel.from_xml_string(xml)
+    model: mujoco.MjModel = load_model(xml)
     _paint(model, look)
     return model
 

@@ -11,7 +11,7 @@ else. One `step` is 20 ms: 13 samples at 650 Hz. The same walk and the same acti
         action = device.torque(world.step(action), world.state())
     print(world.summary())
 
-Frames need an offscreen context: MUJOCO_GL=egl. With a software renderer LP_NUM_THREADS=1 keeps it to one core.
+A walk that is only looked at need not be walked: `show` puts the wearer into a posture, such as one of the plan.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.errors import InputError
-from ganglion.core.specs import RobotSpec
+from ganglion.core.specs import CameraSpec, RobotSpec
 from ganglion.core.tasks.exo_rules import ASSISTANCE_LIMITS
 from ganglion.simulation.exo_walk.body import Body, body
 from ganglion.simulation.exo_walk.effort import Effort, Summary, Work
@@ -34,12 +34,13 @@ from ganglion.simulation.exo_walk.readings import Readings
 from ganglion.simulation.exo_walk.robot import SOLES
 from ganglion.simulation.exo_walk.walk import Walk
 from ganglion.simulation.exo_walk.wearer import Wearer
+from ganglion.simulation.rendering import Eyes
 
 HOP = 13
 MOTOR_S = 0.01  # first-order lag from commanded to applied torque
 ASSISTED = np.array([0, 1, 3, 4])  # hips and knees among the wearer's six joints
 _FALLEN_M = 0.25
-_SIDE_PX = (240, 320)
+_SIDE = CameraSpec("side", height=240, width=320, rate_hz=50.0)
 
 
 class ExoWalk:
@@ -57,7 +58,7 @@ class ExoWalk:
         self._wearer = Wearer(self.model, self.body, self.ground, self.gait, walk.friction, walk.yields)
         self._readings, self._work = Readings(walk), Work()
         self._soles = {self.model.geom(name).id: index for index, name in enumerate(SOLES)}
-        self._renderer: mujoco.Renderer | None = None
+        self._eyes = Eyes(self.model, self.data, (*robot.cameras, _SIDE))
         # The plan starts and ends on a made-up posture; the walk is what lies a stride inside it.
         self._tick = self._start = self._tick_of(3)
         self._last = self._start + (self._tick_of(-3) - self._start) // HOP * HOP
@@ -67,13 +68,13 @@ class ExoWalk:
         self._exo, self._command, self._own = np.zeros(4), np.zeros(4), np.zeros(6)
 
     @property
-    def seconds(self) -> float:
-        """Time walked."""
+    def time_s(self) -> float:
+        """Seconds walked; sample number n is taken at (n + 1) / 650."""
         return (self._tick - self._start) / RATE_HZ
 
     @property
     def on_terrain_s(self) -> float:
-        """When the first foot lands on the terrain, on the clock of `seconds`."""
+        """When the first foot lands on the terrain, on the clock of `time_s`."""
         return (self._tick_of(self.steps.on_terrain) - self._start) / RATE_HZ
 
     @property
@@ -127,30 +128,37 @@ class ExoWalk:
 
         Raises:
             InputError: no such camera.
+            GanglionError: nothing can be rendered on this machine.
         """
-        spec = next((spec for spec in self.robot.cameras if spec.name == camera), None)
-        if spec is None and camera != "side":
-            raise InputError(f"no camera {camera!r}", where="exo walk", remedy="use the robot spec's names")
-        height, width = (spec.height, spec.width) if spec else _SIDE_PX
-        if self._renderer is None or (self._renderer.height, self._renderer.width) != (height, width):
-            self.close()
-            self._renderer = mujoco.Renderer(self.model, height, width)
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        self._renderer.update_scene(self.data, camera)
-        pixels: npt.NDArray[np.uint8] = self._renderer.render()
-        return pixels
+        # A physics step leaves bodies and cameras where they were at its beginning.
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+        return self._eyes.look(camera)
+
+    def pose(self) -> Floats:
+        """(9,) the wearer's coordinates, in m and rad: all that moves in what cameras see."""
+        return self.data.qpos.copy()
+
+    def show(self, pose: npt.ArrayLike) -> None:
+        """Put the wearer into a posture, (9,) as of `pose` or a row of `gait.q`, to look at; the walk is not told.
+
+        Raises:
+            InputError: the pose has another shape.
+        """
+        coordinates = np.asarray(pose, np.float64)
+        if coordinates.shape != self.data.qpos.shape:
+            raise InputError(f"pose has shape {coordinates.shape}", where="exo walk", remedy="give one of a walk")
+        self.data.qpos[:] = coordinates
 
     def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free what rendering holds; harmless when called twice."""
+        self._eyes.close()
 
     def effort(self) -> Effort:
         """Work, way and energy since the start."""
         way = self.data.qpos[:2] - self._begin
-        return self._work.effort(self.seconds, way, self._total_energy() - self._energy)
+        return self._work.effort(self.time_s, way, self._total_energy() - self._energy)
 
     def summary(self) -> Summary:
         """How the walk went so far."""
