@@ -56,3 +56,14 @@ def walked_on() -> Callable[[str], Recording]:
 @pytest.fixture
 def level() -> Recording:
     return record("flat")
+
+
+@pytest.fixture
+def offscreen() -> None:
+    """Skip where nothing can be rendered at all, which is not this package's fault."""
+    import mujoco
+
+    try:
+        mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
+    except Exception as error:
+        pytest.skip(f"no offscreen rendering here ({error})")

@@ -18,15 +18,6 @@ def start(seed: int, terrain: str | None = None) -> ExoWalk:
     return ExoWalk(draw_walk(seed, terrain), exo_walk_robot())
 
 
-@pytest.fixture
-def offscreen() -> None:
-    """Skip where nothing can be rendered at all, which is not this package's fault."""
-    try:
-        mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
-    except Exception as error:
-        pytest.skip(f"no offscreen rendering here ({error})")
-
-
 def first_frame(seed: int, terrain: str) -> np.ndarray:
     world = start(seed, terrain)
     frame = world.frame("forward")

@@ -30,6 +30,7 @@ from ganglion.simulation.exo_walk.footsteps import footsteps
 from ganglion.simulation.exo_walk.gait import gait
 from ganglion.simulation.exo_walk.ground import Floats, ground
 from ganglion.simulation.exo_walk.mjcf import PHYSICS_HZ, compile_walk
+from ganglion.simulation.exo_walk.outlook import View, terrain_ahead
 from ganglion.simulation.exo_walk.readings import Readings
 from ganglion.simulation.exo_walk.robot import SOLES
 from ganglion.simulation.exo_walk.walk import Walk
@@ -55,6 +56,7 @@ class ExoWalk:
         self.model = compile_walk(walk, self.body, self.ground)
         self.data = mujoco.MjData(self.model)
         self.assistance_percent = 0.0
+        self.felt = np.zeros((HOP, 16), np.float32)  # the last hop's samples, before the first all zero
         self._wearer = Wearer(self.model, self.body, self.ground, self.gait, walk.friction, walk.yields)
         self._readings, self._work = Readings(walk), Work()
         self._soles = {self.model.geom(name).id: index for index, name in enumerate(SOLES)}
@@ -76,6 +78,11 @@ class ExoWalk:
     def on_terrain_s(self) -> float:
         """When the first foot lands on the terrain, on the clock of `time_s`."""
         return (self._tick_of(self.steps.on_terrain) - self._start) / RATE_HZ
+
+    @property
+    def walked(self) -> tuple[int, int]:
+        """The first row of the plan `gait` that is walked, and the first that no longer is."""
+        return self._start, self._last
 
     @property
     def fallen(self) -> bool:
@@ -105,7 +112,8 @@ class ExoWalk:
             self._command = start + (target - start) * (index + 1) / HOP
             self._walk_tick()
             samples[index] = self._sample()
-        return self._readings.read(samples)
+        self.felt = self._readings.read(samples)
+        return self.felt
 
     def set_assistance(self, percent: float) -> None:
         """Tell the device how much to help; it goes into `state` and changes nothing by itself.
@@ -130,11 +138,18 @@ class ExoWalk:
             InputError: no such camera.
             GanglionError: nothing can be rendered on this machine.
         """
-        # A physics step leaves bodies and cameras where they were at its beginning.
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_comPos(self.model, self.data)
-        mujoco.mj_camlight(self.model, self.data)
+        self._place_bodies()
         return self._eyes.look(camera)
+
+    def terrain_ahead(self) -> str | None:
+        """What a frame of the forward camera shows now, by the rule of `outlook`; None where that is ambiguous."""
+        self._place_bodies()
+        camera = self.data.camera("forward")
+        x, _, z = (float(value) for value in camera.xpos)
+        axis = -camera.xmat.reshape(3, 3)[:, 2]
+        half = np.deg2rad(self.walk.look.field_of_view_deg) / 2
+        view = View(x, z, float(np.arctan2(axis[2], axis[0])), float(half))
+        return terrain_ahead(self.walk.terrain, self.ground, float(self.data.qpos[0]), view)
 
     def pose(self) -> Floats:
         """(9,) the wearer's coordinates, in m and rad: all that moves in what cameras see."""
@@ -165,6 +180,12 @@ class ExoWalk:
         finished = self._tick >= self._last and not self.fallen
         peaks = self._work.peak_torque_nm, self._work.peak_rate_nm_s
         return Summary(self.effort(), finished, self.fallen, *peaks)
+
+    def _place_bodies(self) -> None:
+        """Bring bodies and cameras to where the wearer is: a physics step leaves them where they were before it."""
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
 
     def _tick_of(self, foothold: int) -> int:
         """When a foot lands there, as an index into the plan."""
@@ -211,6 +232,8 @@ class ExoWalk:
         return np.concatenate([self.data.qpos[joints], self.data.qvel[joints], self._exo, force])
 
     def _total_energy(self) -> float:
+        self._place_bodies()
+        mujoco.mj_makeM(self.model, self.data)
         mujoco.mj_energyPos(self.model, self.data)
         mujoco.mj_energyVel(self.model, self.data)
         return float(self.data.energy.sum())

@@ -49,6 +49,8 @@ class SynthConfig:
     """exo_assist: rows that share an image, each with other feedback; default 1."""
     turns_max: int | None = None
     """exo_assist: most turns of a row, default 1; from 2 on rows are dialogues, some with a new image on the way."""
+    view: str | None = None
+    """exo_assist: drawn (default), or exo_walk: through the camera of simulated walks."""
     size: int | None = None
     """exo_assist, chess_board, insertion: image edge in pixels; default 112, 256 and what the robot has."""
     workers: int | None = None

@@ -17,23 +17,32 @@ from ganglion.core.paths import write_json
 from ganglion.training.data.exo.dialogues import exo_dialogue, later_images
 from ganglion.training.data.exo.rows import exo_image
 from ganglion.training.data.exo.terrain import DEFAULT_SIZE
+from ganglion.training.data.exo.walks import LARGEST_SIZE, walk_image
 from ganglion.training.data.maker import DATA_FILE, Maker, Options, at_least
 
 _IMAGES = "images"
 _JPEG_QUALITY = 92
 _CHUNK = 32  # images a worker takes at once
+_VIEWS = {"drawn": exo_image, "exo_walk": walk_image}
 
 
 def _check(options: Options) -> None:
     for name, least in (("rows_per_image", 1), ("turns_max", 1), ("size", 28), ("workers", 1)):
         at_least(name, options[name], least)
+    if options["view"] not in _VIEWS:
+        raise InputError(f"--view is {options['view']!r}", remedy=f"use one of {', '.join(_VIEWS)}")
+    if options["view"] == "exo_walk" and options["size"] > LARGEST_SIZE:
+        raise InputError(f"--size is {options['size']}", remedy=f"give at most {LARGEST_SIZE} with --view exo_walk")
     if not 0 <= options["limit_share"] <= 1:
         raise InputError(f"--limit_share is {options['limit_share']}", remedy="give 0 to 1")
 
 
 def _write(folder: Path, count: int, seed: int, options: Options) -> None:
     (folder / _IMAGES).mkdir(parents=True)
-    draw, images = functools.partial(_draw, str(folder), seed, options["size"]), _images(count, seed, options)
+    draw, images = (
+        functools.partial(_draw, str(folder), seed, options["size"], options["view"]),
+        _images(count, seed, options),
+    )
     if options["workers"] > 1:
         with multiprocessing.get_context("spawn").Pool(options["workers"]) as pool:
             _exhaust(pool.imap(draw, images, _CHUNK), len(images))
@@ -59,8 +68,8 @@ def _exhaust(drawn: Iterable[None], count: int) -> None:
         pass
 
 
-def _draw(folder: str, seed: int, size: int, index: int) -> None:
-    exo_image(seed, index, size).save(os.path.join(folder, _image_path(index)), quality=_JPEG_QUALITY)
+def _draw(folder: str, seed: int, size: int, view: str, index: int) -> None:
+    _VIEWS[view](seed, index, size).save(os.path.join(folder, _image_path(index)), quality=_JPEG_QUALITY)
 
 
 def _image_path(index: int) -> str:
@@ -68,7 +77,14 @@ def _image_path(index: int) -> str:
 
 
 EXO_SET = Maker(
-    defaults={"limit_share": 0.0, "rows_per_image": 1, "turns_max": 1, "size": DEFAULT_SIZE, "workers": 2},
+    defaults={
+        "limit_share": 0.0,
+        "rows_per_image": 1,
+        "turns_max": 1,
+        "size": DEFAULT_SIZE,
+        "view": "drawn",
+        "workers": 2,
+    },
     holds=(_IMAGES,),
     check=_check,
     write=_write,
