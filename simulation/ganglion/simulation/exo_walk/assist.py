@@ -29,7 +29,7 @@ class Assist:
         self._body: Body = body(walk.height_m * fitted, walk.mass_kg * fitted)
         self._pivot_m = _PIVOT * walk.height_m * fitted
 
-    def torque(self, samples: npt.NDArray[np.float32], state: npt.NDArray[np.float32]) -> Floats:
+    def torque(self, samples: npt.NDArray[np.float32], state: npt.NDArray[np.floating]) -> Floats:
         """(4,) N m to command, `state[1]` percent of the estimate.
 
         Args:
@@ -39,7 +39,7 @@ class Assist:
         torque: Floats = float(state[1]) / 100 * self.estimate(samples, state)
         return torque
 
-    def estimate(self, samples: npt.NDArray[np.float32], state: npt.NDArray[np.float32]) -> Floats:
+    def estimate(self, samples: npt.NDArray[np.float32], state: npt.NDArray[np.floating]) -> Floats:
         """(4,) N m that hips and knees are believed to need from muscles and device together."""
         now = samples.astype(np.float64).mean(axis=0)
         trunk = float(state[0])

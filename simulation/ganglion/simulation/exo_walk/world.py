@@ -126,10 +126,10 @@ class ExoWalk:
             raise InputError(f"assistance {percent} percent", where="exo walk", remedy=f"give {low} to {high}")
         self.assistance_percent = float(percent)
 
-    def state(self) -> npt.NDArray[np.float32]:
+    def state(self) -> Floats:
         """(2,) trunk pitch in rad, off by the walk's offset, and the assistance that was set, in percent."""
         pitch = self.data.qpos[2] + self.walk.pitch_offset_rad
-        return np.array([pitch, self.assistance_percent], np.float32)
+        return np.array([pitch, self.assistance_percent])
 
     def frame(self, camera: str = "forward") -> npt.NDArray[np.uint8]:
         """(height, width, 3) uint8 of a camera of the robot, or of "side", which only people look through.
@@ -153,7 +153,7 @@ class ExoWalk:
 
     def pose(self) -> Floats:
         """(9,) the wearer's coordinates, in m and rad: all that moves in what cameras see."""
-        return self.data.qpos.copy()
+        return np.array(self.data.qpos)
 
     def show(self, pose: npt.ArrayLike) -> None:
         """Put the wearer into a posture, (9,) as of `pose` or a row of `gait.q`, to look at; the walk is not told.

@@ -39,7 +39,7 @@ Answer = Callable[[Sequence[Question]], Sequence[str]]
 class Device(Protocol):
     """What turns readings and percent into torque, for B wearers at once."""
 
-    def torques(self, samples: Array, states: Array) -> Floats:
+    def torques(self, samples: Array, states: Floats) -> Floats:
         """(B, 13, 16) of the last hop and (B, 2) -> (B, 4) N m."""
 
 
@@ -49,7 +49,7 @@ class Laws:
     def __init__(self, walks: Sequence[Walk]) -> None:
         self._each = [Assist(walk) for walk in walks]
 
-    def torques(self, samples: Array, states: Array) -> Floats:
+    def torques(self, samples: Array, states: Floats) -> Floats:
         """See Device."""
         return np.stack([law.torque(s, x) for law, s, x in zip(self._each, samples, states, strict=True)])
 
@@ -60,11 +60,11 @@ class Imitation:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    def torques(self, samples: Array, states: Array) -> Floats:
+    def torques(self, samples: Array, states: Floats) -> Floats:
         """See Device."""
         count = len(samples)
         self._driver.feel(samples, np.ones((count, 4), np.bool_))
-        return self._driver.decide(states.astype(np.float64), np.zeros(count))[:, 0].astype(np.float64)
+        return self._driver.decide(states, np.zeros(count))[:, 0].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def walk_all(
     wearers = [_Wearer(walk) for walk in walks]
     robot = wearers[0].world.robot
     rate_hz, limits = robot.actions.rate_hz, Limits.of(robot.actions)
-    samples, states = np.zeros((len(walks), HOP, 16), np.float32), np.zeros((len(walks), 2), np.float32)
+    samples, states = np.zeros((len(walks), HOP, 16), np.float32), np.zeros((len(walks), 2))
     commands = np.zeros((len(walks), robot.actions.dim))
     hop, every, rest = 0, round(LOOK_S * rate_hz), round(REST_S * rate_hz)
     while moving := [index for index, wearer in enumerate(wearers) if not wearer.world.done]:
