@@ -41,12 +41,12 @@ from ganglion.model.policy.policy import VLAPolicy
 from ganglion.simulation.exo_walk import draw_walk
 from ganglion.training.closed_loop.driver import Driver
 from ganglion.training.closed_loop.paired import paired_difference
-from ganglion.training.closed_loop.recording import record_walks
 from ganglion.training.closed_loop.walks import Answer, Imitation, Laws, Walked, walk_all
 from ganglion.training.evaluate.adapter import load_tuned, read_run
 from ganglion.training.evaluate.answers import write_answers
 
 FIRST_TEST_WALK = 20_000
+DEMONSTRATIONS_SEED = 5  # of walks to imitate the law by
 TEST_SEED = 977  # of frames used for nothing else
 ARMS = ("none", "law", "policy", "together")
 SYNTH = {"drawn": ("--seed", "1"), "walk": ("--seed", "2", "--view", "exo_walk")}
@@ -122,7 +122,8 @@ def confusion(details: Path) -> dict[str, dict[str, int]]:
 def feeling(options: argparse.Namespace) -> dict[str, Any]:
     """Record walks with the device's own law, and train a policy to imitate it."""
     data, out = options.run / "demonstrations", options.run / "policy"
-    record_walks(data, options.demonstrations)
+    walks = ("--count", options.demonstrations, "--seed", DEMONSTRATIONS_SEED, "--cameras", "[]", "--workers", 1)
+    command("data", "synth", "exo_walk", "--out", data, *walks)
     if not (out / "run.json").is_file():
         steps = ("--steps", options.policy_steps, "--eval_count", 1000)
         command("train", "policy", "--config", recipe("policy_recorded.yaml"), "--data", data, "--out", out, *steps)

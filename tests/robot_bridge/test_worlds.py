@@ -40,7 +40,7 @@ NO_CAMERAS = replace(default_robot(), cameras=())
 @pytest.mark.parametrize(
     ("name", "seed", "robot", "reason"),
     [
-        ("juggling", 1, None, "unknown world 'juggling'; use one of insertion"),
+        ("juggling", 1, None, "unknown world 'juggling'; use one of .*insertion"),
         ("insertion", -1, None, "world insertion: has no case of seed -1"),
         ("insertion", 1, replace(oct_robot(), cameras=()), "robot .* has another sensor, or another rate or hop"),
         ("insertion", 1, replace(NO_CAMERAS, cameras=(CameraSpec("top", 8, 8, 1.0),)), "has no camera 'top'"),

@@ -19,7 +19,10 @@ from ganglion.simulation.world import World
 
 Floats = npt.NDArray[np.float64]
 
-_SCENARIOS = {"insertion": "ganglion.simulation.insertion.scenario:INSERTION"}
+_SCENARIOS = {
+    "exo_walk": "ganglion.simulation.exo_walk.scenario:EXO_WALK",
+    "insertion": "ganglion.simulation.insertion.scenario:INSERTION",
+}
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,12 @@ class SynthConfig:
 
     task: str
     """Task to make data for: chess_board, exo_assist, gui_step or robot_code; or simulated world to record episodes in:
-    insertion. There an interrupted command goes on when it is given again, and a larger --count adds to a set."""
+    exo_walk or insertion. There an interrupted command goes on when it is given again, and a larger --count adds to a
+    set."""
     out: Path | None = None
     """Folder to write; required."""
     count: int = 500
-    """Number of rows; of gui_step and insertion: of episodes; with --glances: of scenes."""
+    """Number of rows; of gui_step, exo_walk and insertion: of episodes; with --glances: of scenes."""
     seed: int = 0
     """Names the data set: the same seed and index give the same row and pixels."""
     limit_share: float | None = None
@@ -52,9 +53,10 @@ class SynthConfig:
     view: str | None = None
     """exo_assist: drawn (default), or exo_walk: through the camera of simulated walks."""
     size: int | None = None
-    """exo_assist, chess_board, insertion: image edge in pixels; default 112, 256 and what the robot has."""
+    """exo_assist, chess_board, exo_walk, insertion: image edge in pixels; default 112, 256 and what the robot has."""
     workers: int | None = None
-    """exo_assist, gui_step, chess_board, insertion: processes that render; default 2. They don't change the result."""
+    """exo_assist, gui_step, chess_board, exo_walk, insertion: processes that render; default 2. They don't change the
+    result."""
     paraphrases: str | None = None
     """robot_code: train (default), or heldout: sentences of which none occurs in training data."""
     compound_share: float | None = None
@@ -74,17 +76,17 @@ class SynthConfig:
     clean: bool | None = None
     """chess_board: draw boards without crop, tilt, noise and blur; default false."""
     noise: bool | None = None
-    """insertion: push the expert off its way, but keep what it commands itself, so that it shows how to come back;
-    default true."""
+    """exo_walk, insertion: push the expert off its way, but keep what it commands itself, so that it shows how to come
+    back; default true."""
     glances: int | None = None
     """insertion: record so many short looks at each scene, without the sensor and each with another goal and start,
     instead of whole episodes; default none."""
     cameras: str | list[str] | None = None
-    """insertion: the camera to record, or a list of them; default all: wrist and scene."""
+    """exo_walk, insertion: the camera to record, or a list of them; default all: forward; wrist and scene."""
     video: Path | None = None
-    """insertion: .mp4 or .gif to show the first episode in."""
+    """exo_walk, insertion: .mp4 or .gif to show the first episode in."""
     plot: Path | None = None
-    """insertion: .png for a plot of the first episode."""
+    """exo_walk, insertion: .png for a plot of the first episode."""
     force: bool = False
     """Replace a data set that is already in the folder."""
 
