@@ -94,13 +94,13 @@ def _stages(folder: Path, demos: int, steps: int | None, seeds: int) -> list[Sta
     """All of it, as commands a user could type."""
     data, features = folder / "demonstrations", folder / "features"
     synth = ("data", "synth", "insertion", "--out", str(data), "--count", str(demos), "--cameras", '["wrist"]')
-    base = _base()
+    base, layer = _backbone()
     stages = [
         Stage("backbone", ("-c", f"from ganglion.model.checkpoint import resolve_base; resolve_base({base!r})"), (), 2),
         Stage("demonstrations", (*GANGLION, *synth, "--workers", "2"), (), 2),
         Stage(
             "features",
-            (*GANGLION, "cache", str(data), "--base", base, "--out", str(features)),
+            (*GANGLION, "cache", str(data), "--base", base, "--layer", str(layer), "--out", str(features)),
             ("backbone", "demonstrations"),
         ),
     ]
@@ -165,11 +165,12 @@ def median(values: np.ndarray) -> dict[str, float]:
     return {"median": float(np.median(values)), "low": float(values[low]), "high": float(values[high])}
 
 
-def _base() -> str:
+def _backbone() -> tuple[str, int]:
+    """Base and layer of the recipe."""
     import yaml
 
-    base: str = yaml.safe_load(recipe("insertion.yaml").read_text(encoding="utf-8"))["vl"]["base"]
-    return base
+    vl = yaml.safe_load(recipe("insertion.yaml").read_text(encoding="utf-8"))["vl"]
+    return vl["base"], vl["layer"]
 
 
 def _file(folder: Path, trial: Trial) -> Path:
