@@ -9,8 +9,8 @@ right percent, which is the reference; with the policy at the right percent; and
 model says of what it sees. The wearer says something twice a walk. Effort is the net effort of
 ganglion.simulation.exo_walk.effort per meter and kg; only walks that all of a pair finished are compared.
 
-About 50 minutes on one core. Interrupted, the same command goes on; what is finished is in the folder --run. Writes
-runs/benchmarks/exo_walk.json (--out) and a plot beside it.
+About 25 minutes on one core to itself. Interrupted, the same command goes on; what is finished is in the folder --run.
+Writes runs/benchmarks/exo_walk.json (--out) and a plot beside it.
 """
 
 from __future__ import annotations
