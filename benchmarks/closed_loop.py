@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from report import machine, make_parser, write_report
 
-from ganglion.core.paths import recipe
+from ganglion.core.paths import recipe, write_json
 from ganglion.demo.quickstart.stages import Stage, run_stages
 
 TEST_SEED = 10_000_000
@@ -83,7 +83,7 @@ def main() -> None:
     figures = {
         "machine": machine("torch", "mujoco", "transformers"),
         "seeds": {"test": [TEST_SEED, seeds], "demonstrations": demos},
-        "training_s": {trial.policy: _training_s(args.folder, trial.policy) for trial in TRIALS if trial.train},
+        "stage_s": {name: stage["seconds"] for name, stage in _finished(args.folder).items()},
         "trials": {trial.name: summary(_outcomes(args.folder, trial, seeds)) for trial in TRIALS},
     }
     _show(figures, args.out)
@@ -122,13 +122,13 @@ def _stages(folder: Path, demos: int, steps: int | None, seeds: int) -> list[Sta
 def _run(stages: Sequence[Stage], folder: Path, lanes: int) -> None:
     """Run what has not finished yet; which has is noted with the very command that it was."""
     note = folder / "finished.json"
-    known: dict[str, list[str]] = json.loads(note.read_text()) if note.exists() else {}
+    known = _finished(folder)
     commands = {stage.name: list(stage.argv) for stage in stages}
-    done = {name for name, argv in known.items() if commands.get(name) == argv}
+    done = {name for name, stage in known.items() if commands.get(name) == stage["argv"]}
 
-    def finished(name: str, _seconds: float) -> None:
-        known[name] = commands[name]
-        note.write_text(json.dumps(known))
+    def finished(name: str, seconds: float) -> None:
+        known[name] = {"argv": commands[name], "seconds": seconds}
+        write_json(note, known)
 
     run_stages([stage for stage in stages if stage.name not in done], folder / "logs", lanes, done, finished)
 
@@ -182,10 +182,11 @@ def _outcomes(folder: Path, trial: Trial, seeds: int) -> list[dict[str, Any]]:
     return [one for one in found if TEST_SEED <= one["seed"] < TEST_SEED + seeds]
 
 
-def _training_s(folder: Path, policy: str) -> float | None:
-    run = json.loads((folder / "policies" / policy / "run.json").read_text())
-    seconds = run.get("seconds")
-    return None if seconds is None else float(seconds)
+def _finished(folder: Path) -> dict[str, dict[str, Any]]:
+    """Command and seconds of each stage that finished; of one that was interrupted, those of its last run."""
+    note = folder / "finished.json"
+    known: dict[str, dict[str, Any]] = json.loads(note.read_text()) if note.exists() else {}
+    return known
 
 
 def _show(figures: Mapping[str, Any], out: Path) -> None:

@@ -67,7 +67,7 @@ def _try(policy: VLAPolicy, cases: list[Case], conditions: Conditions, args: Any
             world.close()
     seconds = (time.perf_counter() - begun) / len(cases)
     return [
-        {"seed": case.seed, "asked_mark": mark, "seen_as": case.chosen, "asked_layer": case.layer, **asdict(outcome)}
+        {"seed": case.seed, "asked_mark": mark, "asked_layer": case.layer, **asdict(outcome)}
         | {"wall_s": round(seconds, 3)}
         for case, mark, outcome in zip(cases, asked, outcomes, strict=True)
     ]

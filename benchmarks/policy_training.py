@@ -24,11 +24,11 @@ from report import machine, make_parser, write_report
 from tqdm import tqdm
 
 from ganglion.core.cli import main as ganglion
+from ganglion.core.images import encode_jpeg
 from ganglion.core.specs import ActionSpec, CameraSpec, RobotSpec, StateSpec
 from ganglion.model.vlm import preferred_device
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
 from ganglion.training.demonstrations.episode_set import SetWriter, create_set
-from ganglion.training.policy.backbone import through_jpeg
 from ganglion.training.policy.batch import losses
 from ganglion.training.policy.config import PolicyTrainConfig, VlOptions
 from ganglion.training.policy.learner import make_learner
@@ -77,7 +77,7 @@ def noise(folder: Path, episodes: int = 10, seconds: float = 3.0) -> Path:
     shown = np.arange(round(seconds * 10), dtype=np.int64) * 100_000_000
 
     def frames() -> CameraStream:
-        return CameraStream(shown, [through_jpeg(rng.integers(0, 256, (224, 224, 3), np.uint8)) for _ in shown])
+        return CameraStream(shown, [encode_jpeg(rng.integers(0, 256, (224, 224, 3), np.uint8)) for _ in shown])
 
     for number in range(episodes):
         values = rng.standard_normal((2, len(due), 2)).astype(np.float32)

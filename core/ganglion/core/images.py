@@ -15,6 +15,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from ganglion.core.errors import InputError
 
+JPEG_QUALITY = 90
+
 ImageLike = bytes | Path | Image.Image | npt.NDArray[np.uint8]
 
 _AS_STORED = 1
@@ -47,6 +49,13 @@ def open_image(image: ImageLike, where: object = "image") -> Image.Image:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"can't be decoded ({reason:.160})", where=where, remedy="give a whole JPEG or PNG") from None
+
+
+def encode_jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """(height, width, 3) uint8 RGB as the JPEG that a robot sends; training sees the same."""
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
 
 
 def upright(image: Image.Image) -> Image.Image:

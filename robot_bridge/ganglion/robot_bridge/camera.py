@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ganglion.core.errors import InputError
+from ganglion.core.images import encode_jpeg
 from ganglion.core.messages import Frame, PolicyClient
 from ganglion.core.specs import CameraSpec
 from ganglion.robot_bridge.source import FrameSource
-
-_JPEG_QUALITY = 90
 
 
 class CameraThread:
@@ -79,6 +76,4 @@ def encode_frame(image: npt.NDArray[np.uint8], camera: CameraSpec) -> bytes:
             where=f"camera {camera.name}",
             remedy="correct the source or the spec",
         )
-    jpeg = io.BytesIO()
-    Image.fromarray(image).save(jpeg, "JPEG", quality=_JPEG_QUALITY)
-    return jpeg.getvalue()
+    return encode_jpeg(image)

@@ -11,12 +11,12 @@ from pathlib import Path
 from ganglion.core.bundle import sha256_tree
 from ganglion.core.errors import InputError
 from ganglion.core.paths import cache_dir, read_json, written_aside
-from ganglion.model.backbone.tuned import TUNED
+from ganglion.model.backbone.tuned import ABOUT, FILES, TUNED
 
 
 def is_grown(folder: Path) -> bool:
     """Whether a folder is of a policy whose backbone learned."""
-    return (folder / TUNED / "backbone.json").is_file()
+    return (folder / TUNED / ABOUT).is_file()
 
 
 def grown_base(folder: Path) -> Path:
@@ -31,7 +31,7 @@ def grown_base(folder: Path) -> Path:
     """
     from ganglion.model.checkpoint import base_hash, resolve_base
 
-    about = read_json(folder / TUNED / "backbone.json", "give a folder that 'ganglion train policy' wrote")
+    about = read_json(folder / TUNED / ABOUT, "give a folder that 'ganglion train policy' wrote")
     path = resolve_base(about["base"])
     if base_hash(path) != about["base_hash"]:
         raise InputError(
@@ -55,7 +55,7 @@ def _write(tuned: Path, base: str, out: Path) -> None:
 
         model = PeftModel.from_pretrained(model, str(tuned)).merge_and_unload()
     else:
-        values, _ = open_tensors(tuned / "model.safetensors")
+        values, _ = open_tensors(tuned / FILES["full"])
         if missing := model.load_state_dict(values, strict=False).unexpected_keys:
             raise InputError(f"{missing[0]} is no part of {base}", where=tuned, remedy="train again")
     model.save_pretrained(out)

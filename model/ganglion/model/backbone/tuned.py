@@ -21,9 +21,9 @@ from ganglion.model.backbone.options import FinetuneOptions
 from ganglion.model.tensor_file import open_tensors, write_tensors
 
 TUNED = "backbone"
-_ABOUT, _VERSION = "backbone.json", 1
+ABOUT, _VERSION = "backbone.json", 1
 _BOUND = ("base_hash", "vl_layer")  # facts that what was learned is of no use without
-_FILES = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
+FILES = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
 
 
 def save_tuned(backbone: Backbone, folder: Path) -> None:
@@ -38,13 +38,13 @@ def save_tuned(backbone: Backbone, folder: Path) -> None:
     facts = backbone.facts.to_dict()
     with written_aside(folder) as aside:
         aside.mkdir()
-        write_tensors(aside / _FILES[options.mode], _learned(backbone))
+        write_tensors(aside / FILES[options.mode], _learned(backbone))
         if options.mode == "lora":
             config = backbone.model.peft_config["default"]
             config.base_model_name_or_path = backbone.facts.base  # not a path in this machine's cache
             config.save_pretrained(aside)
         bound = {name: facts[name] for name in ("base", *_BOUND)}
-        write_json(aside / _ABOUT, {"format_version": _VERSION, **bound, "finetune": asdict(options)})
+        write_json(aside / ABOUT, {"format_version": _VERSION, **bound, "finetune": asdict(options)})
 
 
 def load_tuned(backbone: Backbone, folder: Path) -> Groups:
@@ -56,7 +56,7 @@ def load_tuned(backbone: Backbone, folder: Path) -> Groups:
     Raises:
         InputError: the folder holds nothing learned, or it is of another base or layer, or damaged.
     """
-    about = read_json(folder / _ABOUT, "give a folder with a tuned backbone", version=_VERSION)
+    about = read_json(folder / ABOUT, "give a folder with a tuned backbone", version=_VERSION)
     facts = backbone.facts.to_dict()
     for name in _BOUND:
         if about.get(name) != facts[name]:
@@ -67,9 +67,9 @@ def load_tuned(backbone: Backbone, folder: Path) -> Groups:
             )
     try:
         options = FinetuneOptions(**about["finetune"])
-        path = folder / _FILES[options.mode]
+        path = folder / FILES[options.mode]
     except (KeyError, TypeError) as error:
-        raise InputError(f"can't be used ({error})", where=folder / _ABOUT, remedy="train again") from None
+        raise InputError(f"can't be used ({error})", where=folder / ABOUT, remedy="train again") from None
     values, _ = open_tensors(path)
     groups = finetune(backbone, options)
     learned = _learned(backbone)

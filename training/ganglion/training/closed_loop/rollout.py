@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from ganglion.core.images import encode_jpeg
 from ganglion.core.limits import Limits, limit
 from ganglion.core.specs import RobotSpec
 from ganglion.simulation.world import World
 from ganglion.training.closed_loop.driver import Driver
-
-_JPEG_QUALITY = 90  # as the bridge sends them
 
 Floats = npt.NDArray[np.float64]
 
@@ -123,10 +120,5 @@ class _Eyes:
     def _views(self, world: World, now_s: float) -> dict[str, bytes]:
         until = self._conditions.camera_until_s
         dark = until is not None and now_s >= until
-        return {camera.name: _jpeg(world.frame(camera.name), dark) for camera in self._cameras}
-
-
-def _jpeg(image: npt.NDArray[np.uint8], dark: bool) -> bytes:
-    encoded = io.BytesIO()
-    Image.fromarray(np.zeros_like(image) if dark else image).save(encoded, "JPEG", quality=_JPEG_QUALITY)
-    return encoded.getvalue()
+        frames = {camera.name: world.frame(camera.name) for camera in self._cameras}
+        return {name: encode_jpeg(np.zeros_like(frame) if dark else frame) for name, frame in frames.items()}

@@ -6,15 +6,14 @@ moments, which says what the percent should be. Torques go through the limits of
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from ganglion.core.images import encode_jpeg
 from ganglion.core.limits import Limits, limit
 from ganglion.core.tasks.answers import write_answer
 from ganglion.core.tasks.exo_assistance import Assistance
@@ -26,7 +25,6 @@ from ganglion.training.closed_loop.driver import Driver
 
 LOOK_S = 0.5  # between looks; an answer takes effect at the next look
 REST_S = 1.0  # nothing is commanded before a sensor's window is full
-_JPEG_QUALITY = 90  # as the bridge sends them
 _QUIET_S = 1.0  # at the beginning, in which the wearer says nothing
 _STREAM = 0x5A1D
 
@@ -194,7 +192,7 @@ class _Wearer:
         self._truth = write_answer(expected_answer(self.world.walk.terrain, kind, self._right.level))
         if seen:
             self._walked.looks.append(Look(now_s, self.world.terrain_ahead(), self._seen.said))
-            self.question = self._seen.ask([_jpeg(self.world.frame())])
+            self.question = self._seen.ask([encode_jpeg(self.world.frame())])
 
     def prepare(self, seconds: float, *, seen: bool) -> None:
         """Tell the device the percent of the next hop."""
@@ -212,9 +210,3 @@ class _Wearer:
         self._walked.summary = self.world.summary()
         self.world.close()
         return self._walked
-
-
-def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
-    encoded = io.BytesIO()
-    Image.fromarray(image).save(encoded, "JPEG", quality=_JPEG_QUALITY)
-    return encoded.getvalue()

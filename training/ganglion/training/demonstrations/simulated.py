@@ -6,18 +6,16 @@ how to come back (DART: Laskey et al., "DART: Noise injection for robust imitati
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from ganglion.core.images import encode_jpeg
 from ganglion.simulation.world import World
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream
 
 _NOISE_S = 0.3  # time in which the noise forgets
-_JPEG_QUALITY = 90  # as the bridge sends them
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,7 +61,7 @@ def record(
         now_s = hop / robot.actions.rate_hz
         for camera in robot.cameras:
             if len(images[camera.name]) <= now_s * camera.rate_hz + 1e-9:
-                images[camera.name].append(_jpeg(world.frame(camera.name)))
+                images[camera.name].append(encode_jpeg(world.frame(camera.name)))
                 exposed[camera.name].append(round(now_s * 1e9))
         wanted = np.zeros(robot.actions.dim) if hop < rest else np.asarray(act(), np.float64)
         states.append(world.state())
@@ -100,9 +98,3 @@ def _sensed(samples: npt.NDArray[np.float32], rate_hz: float) -> Stream:
     """Half precision holds what the bridge sends."""
     stamps = np.round((np.arange(len(samples)) + 1) / rate_hz * 1e9).astype(np.int64)
     return Stream(stamps, samples.astype(np.float16))
-
-
-def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
-    encoded = io.BytesIO()
-    Image.fromarray(image).save(encoded, "JPEG", quality=_JPEG_QUALITY)
-    return encoded.getvalue()

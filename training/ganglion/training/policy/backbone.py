@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from ganglion.core.images import encode_jpeg
 from ganglion.model.backbone.backbone import Backbone
 
-JPEG_QUALITY = 90  # what the bridge sends: the policy learns from frames that went the same way
 FRAMES_AT_ONCE = 16
 
 
@@ -31,13 +29,6 @@ def frame_features(backbone: Backbone, frames: Sequence[npt.NDArray[np.uint8]], 
     """
     parts = []
     for start in tqdm(range(0, len(frames), FRAMES_AT_ONCE), what, disable=not sys.stderr.isatty()):
-        images = [[through_jpeg(frame)] for frame in frames[start : start + FRAMES_AT_ONCE]]
+        images = [[encode_jpeg(frame)] for frame in frames[start : start + FRAMES_AT_ONCE]]
         parts.append(backbone.features(images, [instruction] * len(images))[0].cpu())
     return torch.cat(parts)
-
-
-def through_jpeg(frame: npt.NDArray[np.uint8]) -> bytes:
-    """The frame as a server receives it."""
-    jpeg = io.BytesIO()
-    Image.fromarray(frame).save(jpeg, "JPEG", quality=JPEG_QUALITY)
-    return jpeg.getvalue()

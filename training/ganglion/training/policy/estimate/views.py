@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ganglion.core.errors import GanglionError, InputError
-from ganglion.core.images import ImageLike, open_image
+from ganglion.core.images import ImageLike, encode_jpeg, open_image
 from ganglion.core.specs import RobotSpec
 from ganglion.model.backbone.backbone import Backbone
 from ganglion.model.backbone.facts import BackboneFacts, feature_layer
@@ -17,7 +17,6 @@ from ganglion.model.backbone.views import EncodedViews, ViewProcessor
 from ganglion.model.processor import PROCESSORS
 from ganglion.training.estimate import config_place, image_tokens, read_config, weights_dtype
 from ganglion.training.estimate.weightless import hollow
-from ganglion.training.policy.backbone import through_jpeg
 from ganglion.training.policy.batch import Pictures
 from ganglion.training.policy.config import VlOptions
 
@@ -57,7 +56,7 @@ def blank_pictures(robot: RobotSpec, rows: int, instruction: str) -> Pictures:
 
     The first has no words: rows of one batch differ in length, and are padded.
     """
-    frames = [through_jpeg(np.zeros((camera.height, camera.width, 3), np.uint8)) for camera in robot.cameras]
+    frames = [encode_jpeg(np.zeros((camera.height, camera.width, 3), np.uint8)) for camera in robot.cameras]
     return Pictures([frames] * rows, ["", *[instruction] * (rows - 1)] if rows > 1 else [instruction])
 
 
