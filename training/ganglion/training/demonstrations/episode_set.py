@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ from ganglion.training.demonstrations.storage import FACTS, open_episode, read_f
 
 FORMAT_VERSION = 1
 _SET, _EPISODES = "set.json", "episodes"
-_OPEN_EPISODES = 64  # kept mapped at once: some ten files each, and a process may open about a thousand
+_FILES = 32  # of what a process may open, for one mapped episode: some ten, of three sets; opening anew costs ms
+_MOST_OPEN = 2048
 
 
 class EpisodeSet:
@@ -42,7 +44,7 @@ class EpisodeSet:
         self.names = _names(self.folder)
         if not self.names:
             raise InputError("holds no episode", where=self.folder, remedy="import or record one")
-        self._open = functools.lru_cache(_OPEN_EPISODES)(self._open_now)
+        self._open = functools.lru_cache(_open_episodes())(self._open_now)
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -80,6 +82,12 @@ class EpisodeSet:
 
     def _open_now(self, index: int) -> Episode:
         return open_episode(self.episode_folder(self.names[index]))
+
+
+def _open_episodes() -> int:
+    """How many episodes a process may keep open, by its limit of open files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if files == resource.RLIM_INFINITY else min(_MOST_OPEN, max(1, files // _FILES))
 
 
 def is_set(folder: Path) -> bool:

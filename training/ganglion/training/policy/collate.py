@@ -45,12 +45,13 @@ def collate(moments: Sequence[Moment], weight: npt.NDArray[np.floating], norm: N
 
 def _with_windows(batch: Batch, windows: Sequence[SensorWindow], felt: Tensor, norm: Normalization) -> Batch:
     assert norm.sensor is not None
-    samples = torch.zeros(int(felt.sum()), *windows[0].samples.shape)
+    mean, std = torch.as_tensor(norm.sensor.mean), torch.as_tensor(norm.sensor.std)
+    samples = torch.empty(int(felt.sum()), *windows[0].samples.shape)
     present = torch.zeros(len(samples), *windows[0].present.shape, dtype=torch.bool)
     for place, row in enumerate(felt.nonzero()[:, 0].tolist()):
-        samples[place] = torch.tensor(windows[row].samples)  # a copy: what is mapped can't be written
+        # Window by window and in place, within the processor's cache. A copy: what is mapped can't be written.
+        samples[place] = torch.tensor(windows[row].samples).to(samples.dtype).sub_(mean).div_(std)
         present[place] = torch.tensor(windows[row].present)
-    samples = (samples - torch.as_tensor(norm.sensor.mean)) / torch.as_tensor(norm.sensor.std)
     return replace(batch, felt=felt, samples=samples, present=present, ends=(present.shape[1],))
 
 
