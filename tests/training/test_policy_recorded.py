@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,15 @@ def test_batches_are_functions_of_their_number(blind: Path, tmp_path: Path) -> N
         ours, theirs = (prepared(source.batch(number), config, (0, number)) for source in (one, same))
         for name in ("actions", "felt", "samples", "present", "noise", "time", "state"):
             assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+
+
+def test_policies_with_and_without_the_sensor_meet_the_same_moments(blind: Path, tmp_path: Path) -> None:
+    ways: tuple[dict[str, Any], ...] = ({}, {"fusion": "none"}, {"sensor": False}, {"sensor_groups": ["force"]})
+    sources = [RecordedSource(options(blind, tmp_path / "out", sensor_share=0.4, **way)) for way in ways]
+    for number in range(3):
+        first, *others = (source.batch(number) for source in sources)
+        assert all(torch.equal(first.actions, other.actions) for other in others)
+    assert [source.weight(0) > 4.0 for source in sources] == [True, False, False, True]
 
 
 def test_a_dropped_or_switched_off_sensor_is_absent(blind: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class PolicyTrainConfig:
     sensor_loss_weight: float = 2.0
     """What the loss of a moment with a sensor counts, beside 1 of one without."""
     sensor_share: float | None = None
-    """Share of moments with a sensor in an epoch, by repeating them; default is as they come."""
+    """Share of moments with a sensor in an epoch, read or not, by repeating them; default is as they come."""
     sensor_dropout: float = 0.0
     """Share of moments in training whose sensor is taken for absent."""
     validation_share: float = 0.1

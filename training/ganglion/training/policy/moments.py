@@ -22,17 +22,17 @@ class Moments:
     set_number  (M,) int64, which of the sets
     episode     (M,) int64, number of the episode in it
     action      (M,) int64, number of the action
-    felt        (M,) bool, whether anything was recorded by the sensor
+    recorded    (M,) bool, whether the sensor recorded anything in the episode, read or not
     """
 
     set_number: Ints
     episode: Ints
     action: Ints
-    felt: npt.NDArray[np.bool_]
+    recorded: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         """M."""
-        return len(self.felt)
+        return len(self.recorded)
 
     def episodes(self) -> list[tuple[int, int]]:
         """Those that they are of, as (number of the set, number of the episode in it), in order."""
@@ -46,7 +46,7 @@ def split_moments(
 
     Args:
         sets: of one robot.
-        sensor: that is read; None if none is.
+        sensor: of the robot; None if it has none.
         validation_share: of each set's sessions.
         test_share: of each set's sessions.
         seed: fixes which.
@@ -67,10 +67,10 @@ def split_moments(
 def _moments_of(set_number: int, number: int, episode: Episode, sensor: SensorSpec | None) -> Moments:
     count = len(episode.actions.stamps_ns)
     which = np.full(count, set_number), np.full(count, number), np.arange(count)
-    return Moments(*which, np.full(count, _is_felt(episode, sensor)))
+    return Moments(*which, np.full(count, _is_recorded(episode, sensor)))
 
 
-def _is_felt(episode: Episode, sensor: SensorSpec | None) -> bool:
+def _is_recorded(episode: Episode, sensor: SensorSpec | None) -> bool:
     if sensor is None or sensor.name not in episode.sensors:
         return False
     return set(episode.absent.get(sensor.name, ())) != {group.name for group in sensor.groups}
@@ -79,5 +79,5 @@ def _is_felt(episode: Episode, sensor: SensorSpec | None) -> bool:
 def _join(parts: Sequence[Moments]) -> Moments:
     nothing = np.zeros(0, np.int64)
     parts = [Moments(nothing, nothing, nothing, nothing.astype(np.bool_)), *parts]
-    names = ("set_number", "episode", "action", "felt")
+    names = ("set_number", "episode", "action", "recorded")
     return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

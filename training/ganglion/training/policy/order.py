@@ -18,7 +18,7 @@ class Order:
     """Which moment comes at each position of training, epoch after epoch.
 
     Args:
-        felt: (M,) bool, of the moments.
+        recorded: (M,) bool, moments with a sensor.
         sensor_share: share of positions that go to moments with a sensor; None takes them as they come.
         seed: with the epoch's number it fixes the order.
 
@@ -26,13 +26,13 @@ class Order:
         InputError: the share is out of range, or there are no moments to give it to.
     """
 
-    def __init__(self, felt: npt.NDArray[np.bool_], sensor_share: float | None, seed: int) -> None:
-        self._felt, self._others, self._seed = np.flatnonzero(felt), np.flatnonzero(~felt), seed
-        self._draws = len(self._felt)
+    def __init__(self, recorded: npt.NDArray[np.bool_], sensor_share: float | None, seed: int) -> None:
+        self._recorded, self._others, self._seed = np.flatnonzero(recorded), np.flatnonzero(~recorded), seed
+        self._draws = len(self._recorded)
         if sensor_share is not None:
             if not 0 < sensor_share < 1:
                 raise InputError(f"--sensor_share is {sensor_share}", remedy="give a number between 0 and 1")
-            if not (len(self._felt) and len(self._others)):
+            if not (len(self._recorded) and len(self._others)):
                 missing = "with" if len(self._others) else "without"
                 raise InputError(f"--sensor_share is {sensor_share}, but no episode is {missing} a sensor")
             self._draws = max(1, round(sensor_share / (1 - sensor_share) * len(self._others)))
@@ -46,6 +46,6 @@ class Order:
 
     def _make_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         rng = np.random.default_rng([self._seed, 7, epoch])
-        whole, rest = divmod(self._draws, max(1, len(self._felt)))
-        drawn = [self._felt] * whole + [rng.permutation(self._felt)[:rest]]
+        whole, rest = divmod(self._draws, max(1, len(self._recorded)))
+        drawn = [self._recorded] * whole + [rng.permutation(self._recorded)[:rest]]
         return rng.permutation(np.concatenate([self._others, *drawn]))

@@ -60,18 +60,21 @@ class RecordedSource:
         self._groups = _felt_groups(self._sensor, config.sensor_groups)
         self._train, self._validation, self._test = split_moments(
             self._sets,
-            self._sensor if config.sensor else None,
+            self.robot.sensors[0] if self.robot.sensors else None,
             validation_share=config.validation_share,
             test_share=config.test_share,
             seed=config.seed,
         )
-        self._order = Order(self._train.felt, config.sensor_share, config.seed)
+        # Policies that read a sensor and those that do not meet the same moments in the same order.
+        self._order = Order(self._train.recorded, config.sensor_share, config.seed)
+        feels = self._sensor is not None and config.sensor
+        self._felt = self._train.recorded & feels
         self._views = functools.lru_cache(4096)(self._find_views)
         train_episodes = (self._sets[set_number][number] for set_number, number in self._train.episodes())
         self.norm = recorded_normalization(self.robot, self._sensor, train_episodes)
         self.facts: dict[str, Any] = {
             "data": [str(folder) for folder in config.folders],
-            "moments": {"train": len(self._train), "with_sensor": int(self._train.felt.sum())},
+            "moments": {"train": len(self._train), "with_sensor": int(self._felt.sum())},
             "epoch_length": self._order.epoch_length,
         }
 
@@ -87,7 +90,7 @@ class RecordedSource:
 
     def weight(self, number: int) -> float:
         """See Source."""
-        return float(self._weights(self._train.felt[self._rows(number)]).sum())
+        return float(self._weights(self._felt[self._rows(number)]).sum())
 
     def held_back(self, part: str = "test") -> Iterator[Batch]:
         """See Source."""
