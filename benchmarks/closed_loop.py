@@ -9,7 +9,7 @@ a plot (.png). --quick goes through all of it in minutes, with figures that mean
 
 What was fixed before the test seeds were run, and how: thresholds of success (ganglion.simulation.insertion.outcome) by
 the geometry of marks and layers; shape, rates and length of training (recipes/insertion.yaml) by trials on seeds
-800,000 and up; demonstrations are seeds 0 and up. Test seeds are TEST_SEED and up.
+800,000 and up; demonstrations and glances are seeds 300,000 and 500,000 and up. Test seeds are TEST_SEED and up.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ from ganglion.demo.quickstart.stages import Stage, run_stages
 
 TEST_SEED = 10_000_000
 MAIN = "concat"  # what is tried under what may go wrong
+DATA = {  # name: episodes, first seed, further options
+    "demonstrations": (600, 300_000, ()),
+    "glances": (1000, 500_000, ("--glances", "9")),
+}
 CONFIDENCE_Z = 1.96  # of a 95 % interval
 AGES_MS = (0, 50, 100, 200, 400)
 SENSOR_LOST_S = 3.0  # the policy drives from second 1 to 7
 GANGLION = ("-m", "ganglion.core.cli")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,11 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument("--quick", action="store_true", help="a few episodes, steps and seeds, to see it run")
     args = parser.parse_args()
-    demos, steps, seeds = (6, 20, 2) if args.quick else (600, None, args.seeds)
-    _run(_stages(args.folder, demos, steps, seeds), args.folder, args.lanes)
+    share, steps, seeds = (0.01, 20, 2) if args.quick else (1.0, None, args.seeds)
+    _run(_stages(args.folder, share, steps, seeds), args.folder, args.lanes)
     figures = {
         "machine": machine("torch", "mujoco", "transformers"),
-        "seeds": {"test": [TEST_SEED, seeds], "demonstrations": demos},
+        "seeds": {"test": [TEST_SEED, seeds]},
         "stage_s": {name: stage["seconds"] for name, stage in _finished(args.folder).items()},
         "trials": {trial.name: summary(_outcomes(args.folder, trial, seeds)) for trial in TRIALS},
     }
@@ -90,32 +95,31 @@ def main() -> None:
     write_report(args.out, figures)
 
 
-def _stages(folder: Path, demos: int, steps: int | None, seeds: int) -> list[Stage]:
+def _stages(folder: Path, share: float, steps: int | None, seeds: int) -> list[Stage]:
     """All of it, as commands a user could type."""
-    data, features = folder / "demonstrations", folder / "features"
-    synth = ("data", "synth", "insertion", "--out", str(data), "--count", str(demos), "--cameras", '["wrist"]')
     base, layer = _backbone()
     stages = [
-        Stage("backbone", ("-c", f"from ganglion.model.checkpoint import resolve_base; resolve_base({base!r})"), (), 2),
-        Stage("demonstrations", (*GANGLION, *synth, "--workers", "2"), (), 2),
-        Stage(
-            "features",
-            (*GANGLION, "cache", str(data), "--base", base, "--layer", str(layer), "--out", str(features)),
-            ("backbone", "demonstrations"),
-        ),
+        Stage("backbone", ("-c", f"from ganglion.model.checkpoint import resolve_base; resolve_base({base!r})"), (), 2)
     ]
+    for name, (count, first, more) in DATA.items():
+        to, only = ("--out", str(folder / name)), ("--count", str(math.ceil(share * count)), "--seed", str(first))
+        synth = (*GANGLION, "data", "synth", "insertion", *to, *only, *more, "--cameras", '["wrist"]', "--workers", "2")
+        stages.append(Stage(name, synth, (), 2))
+        seen = ("--base", base, "--layer", str(layer), "--out", str(_features(folder, name)), "--threads", "1")
+        cache = (*TORCHRUN, "ganglion.core.cli", "cache", str(folder / name), *seen)
+        stages.append(Stage(f"features of {name}", cache, ("backbone", name), 2))
     length = ("--steps", str(steps)) if steps else ()
-    given = ("--config", str(recipe("insertion.yaml")), "--data", str(data), "--cache", str(features))
-    for trial in TRIALS:
+    data, features = [str(folder / name) for name in DATA], [str(_features(folder, name)) for name in DATA]
+    learned = ("--data", json.dumps(data), "--cache", json.dumps(features))
+    given = ("--config", str(recipe("insertion.yaml")), *learned)
+    for trial in sorted(TRIALS, key=lambda one: one.policy != MAIN):  # what all else is compared with comes first
+        out = str(folder / "policies" / trial.policy)
         if trial.train:
-            out = ("--out", str(folder / "policies" / trial.policy))
-            argv = (*GANGLION, "train", "policy", *given, *trial.train, *out, *length, "--threads", "1")
-            stages.append(Stage(f"train {trial.policy}", argv, ("features",)))
-    for trial in TRIALS:
+            argv = (*GANGLION, "train", "policy", *given, *trial.train, "--out", out, *length, "--threads", "1")
+            stages.append(Stage(f"train {trial.policy}", argv, tuple(f"features of {name}" for name in DATA)))
         to = ("--trials", str(_file(folder, trial)), "--first", str(TEST_SEED), "--count", str(seeds))
         script = str(Path(__file__).with_name("closed_loop_trials.py"))
-        argv = (script, str(folder / "policies" / trial.policy), *trial.drive, *to)
-        stages.append(Stage(f"try {trial.name}", argv, (f"train {trial.policy}",)))
+        stages.append(Stage(f"try {trial.name}", (script, out, *trial.drive, *to), (f"train {trial.policy}",)))
     return stages
 
 
@@ -171,6 +175,10 @@ def _backbone() -> tuple[str, int]:
 
     vl = yaml.safe_load(recipe("insertion.yaml").read_text(encoding="utf-8"))["vl"]
     return vl["base"], vl["layer"]
+
+
+def _features(folder: Path, name: str) -> Path:
+    return folder / f"{name}.features"
 
 
 def _file(folder: Path, trial: Trial) -> Path:

@@ -59,7 +59,9 @@ class PolicyNetwork(nn.Module):
         assert self.encoder is not None
         if bool(felt.all()):
             return self.encoder(samples, present), present
-        present = torch.cat([present, present.new_zeros(1, *present.shape[1:])])
-        samples = torch.cat([samples, samples.new_zeros(1, *samples.shape[1:])])
-        place = torch.where(felt, felt.cumsum(0) - 1, len(samples) - 1)
-        return self.encoder(samples, present)[place], present[place]
+        place = torch.where(felt, felt.cumsum(0) - 1, len(samples))
+        nothing = samples.new_zeros(1, *samples.shape[1:]), present.new_zeros(1, *present.shape[1:])
+        frames = self.encoder(*nothing)
+        if len(samples):
+            frames = torch.cat([self.encoder(samples, present), frames])
+        return frames[place], torch.cat([present, nothing[1]])[place]
