@@ -9,7 +9,8 @@ a plot (.png). --quick goes through all of it in minutes, with figures that mean
 
 What was fixed before the test seeds were run, and how: thresholds of success (ganglion.simulation.insertion.outcome) by
 the geometry of marks and layers; shape, rates and length of training (recipes/insertion.yaml) by trials on seeds
-800,000 and up; demonstrations and glances are seeds 300,000 and 500,000 and up. Test seeds are TEST_SEED and up.
+800,000 and up. Test seeds are TEST_SEED and up. Demonstrations and glances are of neither (`data synth` gives every
+--seed a million cases of its own).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ganglion.demo.quickstart.stages import Stage, run_stages
 
 TEST_SEED = 10_000_000
 MAIN = "concat"  # what is tried under what may go wrong
-DATA = {  # name: episodes, first seed, further options
+DATA = {  # name: episodes or scenes, --seed, further options
     "demonstrations": (600, 300_000, ()),
     "glances": (1000, 500_000, ("--glances", "9")),
 }
@@ -101,8 +102,8 @@ def _stages(folder: Path, share: float, steps: int | None, seeds: int) -> list[S
     stages = [
         Stage("backbone", ("-c", f"from ganglion.model.checkpoint import resolve_base; resolve_base({base!r})"), (), 2)
     ]
-    for name, (count, first, more) in DATA.items():
-        to, only = ("--out", str(folder / name)), ("--count", str(math.ceil(share * count)), "--seed", str(first))
+    for name, (count, seed, more) in DATA.items():
+        to, only = ("--out", str(folder / name)), ("--count", str(math.ceil(share * count)), "--seed", str(seed))
         synth = (*GANGLION, "data", "synth", "insertion", *to, *only, *more, "--cameras", '["wrist"]', "--workers", "2")
         stages.append(Stage(name, synth, (), 2))
         seen = ("--base", base, "--layer", str(layer), "--out", str(_features(folder, name)), "--threads", "1")
