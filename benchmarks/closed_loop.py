@@ -32,7 +32,7 @@ TEST_SEED = 10_000_000
 MAIN = "concat"  # what is tried under what may go wrong
 DATA = {  # name: episodes or scenes, --seed, further options
     "demonstrations": (600, 300_000, ()),
-    "glances": (1000, 500_000, ("--glances", "9")),
+    "glances": (2000, 500_000, ("--glances", "9")),
 }
 CONFIDENCE_Z = 1.96  # of a 95 % interval
 AGES_MS = (0, 50, 100, 200, 400)
