@@ -21,7 +21,13 @@ from hypothesis import strategies as st
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stream, check_episode
 from ganglion.training.demonstrations.episode_set import EpisodeSet, SetWriter
-from ganglion.training.demonstrations.storage import content_digest, open_episode, read_facts, write_episode
+from ganglion.training.demonstrations.storage import (
+    content_digest,
+    holds_files,
+    open_episode,
+    read_facts,
+    write_episode,
+)
 
 
 def of(values: Any, at: Any = None) -> Stream:
@@ -139,12 +145,24 @@ def test_images_are_a_sequence(tmp_path: Path) -> None:
         images[30]
 
 
-def test_arrays_are_mapped_and_can_not_be_changed(tmp_path: Path) -> None:
-    write_episode(tmp_path / "a", episode())
+@pytest.mark.parametrize("seconds", [1.0, 20.0])
+def test_arrays_can_not_be_changed(tmp_path: Path, seconds: float) -> None:
+    write_episode(tmp_path / "a", episode(seconds=seconds))
     opened = open_episode(tmp_path / "a")
-    assert not opened.sensors["tip"].values.flags.writeable and not opened.sensors["tip"].values.flags.owndata
+    assert not opened.sensors["tip"].values.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         opened.actions.values[0] = 0
+
+
+def test_a_small_episode_holds_no_files(tmp_path: Path) -> None:
+    write_episode(tmp_path / "small", episode())
+    write_episode(tmp_path / "large", episode(seconds=20.0))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    small, large = open_episode(tmp_path / "small"), open_episode(tmp_path / "large")
+    assert not holds_files(small) and holds_files(large)
+    assert all(frames.encoded[0] for frames in small.cameras.values())
+    del large
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_the_digest_tells_every_stream_apart_and_not_the_words(tmp_path: Path) -> None:

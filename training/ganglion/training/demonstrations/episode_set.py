@@ -21,12 +21,13 @@ from ganglion.core.errors import InputError
 from ganglion.core.paths import clear_aside, write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict, to_dict
 from ganglion.training.demonstrations.episode import Episode, check_episode
-from ganglion.training.demonstrations.storage import FACTS, open_episode, read_facts, write_episode
+from ganglion.training.demonstrations.storage import FACTS, holds_files, open_episode, read_facts, write_episode
 
 FORMAT_VERSION = 1
 _SET, _EPISODES = "set.json", "episodes"
 _FILES = 32  # of what a process may open, for one mapped episode: some ten, of three sets; opening anew costs ms
 _MOST_OPEN = 2048
+_MOST_LIGHT = 65_536  # kept that hold no files: a few kB each
 
 
 class EpisodeSet:
@@ -45,6 +46,7 @@ class EpisodeSet:
         if not self.names:
             raise InputError("holds no episode", where=self.folder, remedy="import or record one")
         self._open = functools.lru_cache(_open_episodes())(self._open_now)
+        self._light: dict[int, Episode] = {}
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -52,7 +54,12 @@ class EpisodeSet:
 
     def __getitem__(self, index: int) -> Episode:
         """The episode of that number."""
-        return self._open(index)
+        episode = self._light.get(index)
+        if episode is None:
+            episode = self._open(index)
+            if len(self._light) < _MOST_LIGHT and not holds_files(episode):
+                self._light[index] = episode
+        return episode
 
     def digest(self) -> str:
         """What identifies the whole set: robot, and of each episode its words and the digest noted when written."""

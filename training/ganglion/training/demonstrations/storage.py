@@ -1,4 +1,4 @@
-"""An episode on disk: a folder of plain .npy arrays that are mapped, not loaded, and of images end to end.
+"""An episode on disk: a folder of plain .npy arrays, of which the large ones are mapped, and of images end to end.
 
 episode.json                                   instruction, session, absent groups, notes, which streams there are
 actions.npy  actions.stamps.npy                and so for state and for sensor.NAME
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ganglion.core.paths import write_json, written_aside
 from ganglion.training.demonstrations.episode import CameraStream, Episode, Stamps, Stream
 
 FACTS = "episode.json"
+_SMALL = 4096  # bytes, of a file that is read at once: a map would take as much memory, and a descriptor
 _AGAIN = "remove the episode or copy it again"
 
 
@@ -131,11 +131,21 @@ def _open_stream(folder: Path, name: str) -> Stream:
 
 
 def _map(path: Path) -> npt.NDArray[Any]:
+    small = path.stat().st_size <= _SMALL
     try:
-        mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
     except (EOFError, ValueError) as error:
         raise ValueError(f"{path.name}: {str(error).splitlines()[0]}") from None
-    return mapped.view(np.ndarray)  # slices of a np.memmap cost ten times as much
+    array.flags.writeable = False
+    return array.view(np.ndarray)  # slices of a np.memmap cost ten times as much
+
+
+def holds_files(episode: Episode) -> bool:
+    """Whether anything of an opened episode is mapped, so that it holds descriptors of files."""
+    arrays = [array for stream in _streams(episode).values() for array in (stream.stamps_ns, stream.values)]
+    for frames in episode.cameras.values():
+        arrays += [frames.stamps_ns, *([frames.encoded.ends] if isinstance(frames.encoded, _StoredImages) else [])]
+    return any(isinstance(array.base, np.memmap) for array in arrays)
 
 
 def _write_images(folder: Path, name: str, frames: CameraStream) -> None:
@@ -153,24 +163,23 @@ def _write_images(folder: Path, name: str, frames: CameraStream) -> None:
 
 def _open_images(folder: Path, name: str) -> CameraStream:
     stamps: Stamps = _map(folder / f"{name}.stamps.npy")
-    images = _MappedImages(folder / f"{name}.images", _map(folder / f"{name}.ends.npy"))
+    images = _StoredImages(folder / f"{name}.images", _map(folder / f"{name}.ends.npy"))
     if len(stamps) != len(images):
         raise ValueError(f"{name} has {len(images)} images and {len(stamps)} stamps")
     return CameraStream(stamps, images)
 
 
-class _MappedImages(Sequence[bytes]):
-    """Images that lie end to end in a file, which is mapped when the first is asked for."""
+class _StoredImages(Sequence[bytes]):
+    """Images that lie end to end in a file, which is open only while one is read."""
 
     def __init__(self, path: Path, ends: npt.NDArray[np.int64]) -> None:
-        self._path, self._ends = path, ends
-        self._map: mmap.mmap | None = None
+        self._path, self.ends = path, ends
         size = path.stat().st_size
         if (np.diff(ends, prepend=0) <= 0).any() or (int(ends[-1]) if len(ends) else 0) != size:
             raise ValueError(f"{path.name} has {size} bytes, not what its index says")
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.ends)
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -180,14 +189,10 @@ class _MappedImages(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        begin = int(self._ends[number - 1]) if number else 0
-        return self._bytes()[begin : int(self._ends[number])]
+        begin = int(self.ends[number - 1]) if number else 0
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            return file.read(int(self.ends[number]) - begin)
 
     def __iter__(self) -> Iterator[bytes]:
         return (self[index] for index in range(len(self)))
-
-    def _bytes(self) -> mmap.mmap:
-        if self._map is None:
-            with self._path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
