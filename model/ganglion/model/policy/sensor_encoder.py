@@ -113,9 +113,9 @@ class SensorEncoder(nn.Module):
 
     def _project(self, samples: Tensor, present: Tensor) -> Tensor:
         """Samples (B, N, hop, channels) to (B, N, hop, width), with a group's token where it is absent."""
-        if not torch.compiler.is_exporting() and bool(present.all()):  # nothing to blank
-            return F.linear(samples, self.project.weight, self.project.bias)
-        known = torch.where(present.index_select(2, self.group_of_channel)[:, :, None], samples, 0.0)
+        known = samples
+        if torch.compiler.is_exporting() or not bool(present.all()):
+            known = torch.where(present.index_select(2, self.group_of_channel)[:, :, None], samples, 0.0)
         tokens = F.linear((~present).to(self.absent.dtype), self.absent.T, self.project.bias)
         return F.linear(known, self.project.weight) + tokens[:, :, None]
 
