@@ -28,7 +28,7 @@ from report import machine, make_parser, write_report
 from ganglion.core.paths import recipe, write_json
 from ganglion.demo.quickstart.stages import Stage, run_stages
 
-TEST_SEED = 10_000_000
+TEST_SEED = 20_000_000
 MAIN = "concat"  # what is tried under what may go wrong
 DATA = {  # name: episodes or scenes, --seed, further options
     "demonstrations": (600, 300_000, ()),

@@ -119,7 +119,7 @@ def test_the_surface_pulls_no_sideways_and_pushes_back_along_the_needle() -> Non
 
 def test_marks_look_and_are_called_as_the_offline_base_knows_them() -> None:
     known = {name: icon for name, icon in icons.ICONS.items() if (icon.shade, icon.glyph) == ("pale", "disc")}
-    assert set(ICONS) == set(known)
+    assert set(ICONS) == set(known) - {"flame", "maple"}
     for name, rgb in ICONS.items():
         assert np.round(np.array(rgb) * 255).astype(int).tolist() == list(icons.COLORS[known[name].color])
 

@@ -16,15 +16,14 @@ from ganglion.simulation.insertion.tissue import Layers
 
 # Marks are printed tiles with a pale disc, and each color has a name: those by which the offline base with fine eyes
 # knows such tiles (ganglion.model.offline.icons, a test compares), as a full-size model knows the icon of a printer.
+# Its yellow and pink ones are not among them: under a strong light they fade into a pale block.
 ICONS = {
     "cedar": (0.824, 0.176, 0.176),
     "eagle": (0.941, 0.549, 0.118),
-    "flame": (0.941, 0.843, 0.157),
     "grape": (0.235, 0.647, 0.255),
     "honey": (0.157, 0.745, 0.784),
     "jewel": (0.176, 0.314, 0.804),
     "lemon": (0.549, 0.235, 0.686),
-    "maple": (0.941, 0.510, 0.706),
 }
 LAYERS = ("first", "second", "third")
 JOINTS = ("x", "y", "z", "rx", "ry", "rz", "feed")
@@ -215,8 +214,8 @@ def _draw_look(rng: np.random.Generator) -> Look:
         table=_tinted(rng, (0.5, 0.55, 0.6), 0.2),
         brightness=float(rng.uniform(0.45, 0.75)),
         light=(*rng.uniform(-0.3, 0.3, 2).tolist(), 0.6),
-        camera_off_m=tuple(rng.uniform(-0.002, 0.002, 3).tolist()),
-        camera_off_rad=tuple(rng.uniform(-0.02, 0.02, 3).tolist()),
+        camera_off_m=tuple(rng.uniform(-0.001, 0.001, 3).tolist()),
+        camera_off_rad=tuple(rng.uniform(-0.01, 0.01, 3).tolist()),
     )
 
 
