@@ -48,6 +48,18 @@ def load_model(xml: str) -> Any:
     return load_mujoco().MjModel.from_xml_string(xml)
 
 
+def put_pose(data: Any, pose: npt.ArrayLike) -> None:
+    """Give a world's MjData the coordinates of a pose.
+
+    Raises:
+        InputError: the pose has another shape.
+    """
+    coordinates = np.asarray(pose, np.float64)
+    if coordinates.shape != data.qpos.shape:
+        raise InputError(f"pose has shape {coordinates.shape}", remedy=f"give one of this world's, {data.qpos.shape}")
+    data.qpos[:] = coordinates
+
+
 class Eyes:
     """The cameras of a robot in a world that has a MuJoCo camera of each one's name; for one thread.
 

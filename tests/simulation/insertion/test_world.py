@@ -140,7 +140,7 @@ def test_another_world_that_is_shown_a_pose_sees_what_the_first_one_sees() -> No
     for camera in ("wrist", "scene"):
         np.testing.assert_array_equal(looker.frame(camera), world.frame(camera))
     assert (looker.frame("wrist") != before).any()
-    with pytest.raises(InputError, match=r"pose: has shape \(3,\)"):
+    with pytest.raises(InputError, match=r"pose has shape \(3,\)"):
         looker.show(np.zeros(3))
     world.close()
     looker.close()

@@ -35,7 +35,7 @@ from ganglion.simulation.exo_walk.readings import Readings
 from ganglion.simulation.exo_walk.robot import SOLES
 from ganglion.simulation.exo_walk.walk import Walk
 from ganglion.simulation.exo_walk.wearer import Wearer
-from ganglion.simulation.rendering import Eyes
+from ganglion.simulation.rendering import Eyes, put_pose
 
 HOP = 13
 MOTOR_S = 0.01  # first-order lag from commanded to applied torque
@@ -161,10 +161,7 @@ class ExoWalk:
         Raises:
             InputError: the pose has another shape.
         """
-        coordinates = np.asarray(pose, np.float64)
-        if coordinates.shape != self.data.qpos.shape:
-            raise InputError(f"pose has shape {coordinates.shape}", where="exo walk", remedy="give one of a walk")
-        self.data.qpos[:] = coordinates
+        put_pose(self.data, pose)
 
     def close(self) -> None:
         """Free what rendering holds; harmless when called twice."""

@@ -16,7 +16,7 @@ from ganglion.simulation.insertion.case import Case, insertion_robot
 from ganglion.simulation.insertion.optics import BINS, Tomograph
 from ganglion.simulation.insertion.scene import SAMPLE_RATE_HZ, SUBSTEPS, scene_xml
 from ganglion.simulation.insertion.tissue import Tissue
-from ganglion.simulation.rendering import Eyes, load_model, load_mujoco
+from ganglion.simulation.rendering import Eyes, load_model, load_mujoco, put_pose
 
 FORCE_NOISE_N = 0.02
 _DRIFT_HZ = 0.1
@@ -142,10 +142,7 @@ class Insertion:
         """
         import mujoco
 
-        joints = np.asarray(pose, np.float64)
-        if joints.shape != self._data.qpos.shape:
-            raise InputError(f"has shape {joints.shape}", where="pose", remedy="give one of this world's")
-        self._data.qpos[:] = joints
+        put_pose(self._data, pose)
         mujoco.mj_forward(self._model, self._data)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from ganglion.training.demonstrations.storage import FACTS, holds_files, open_ep
 
 FORMAT_VERSION = 1
 _SET, _EPISODES = "set.json", "episodes"
-_FILES = 32  # of what a process may open, for one mapped episode: some ten, of three sets; opening anew costs ms
+_FILES = 32  # that an open episode is reckoned to hold: some ten, and as much for two other sets
 _MOST_OPEN = 2048
 _MOST_LIGHT = 65_536  # kept that hold no files: a few kB each
 
