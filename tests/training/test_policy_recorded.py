@@ -122,8 +122,9 @@ def test_policies_with_and_without_the_sensor_meet_the_same_moments(blind: Path,
 
 def test_a_dropped_or_switched_off_sensor_is_absent(blind: Path, tmp_path: Path) -> None:
     dropping = RecordedSource(options(blind, tmp_path / "out", sensor_share=0.9, sensor_dropout=0.5, batch_size=64))
-    share = float(dropping.batch(0).felt.float().mean())
-    assert 0.25 < share < 0.65
+    batch = dropping.batch(0)
+    assert 0.25 < float(batch.felt.float().mean()) < 0.65
+    assert dropping.weight(0) == pytest.approx(float(batch.weight.sum()))
     off = RecordedSource(options(blind, tmp_path / "out", sensor=False))
     assert not off.batch(0).felt.any() and off.weight(0) == 4.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ from ganglion.training.policy.statistics import recorded_normalization
 Features = Callable[[int, int], Tensor]
 EVALUATION_BATCH = 16
 _DRAW, _HELD_BACK = 11, 12  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is drawn for one moment: how old its view is, and whether its sensor is dropped."""
+
+    age_ns: int
+    dropped: bool
 
 
 class RecordedSource:
@@ -85,12 +93,12 @@ class RecordedSource:
 
     def batch(self, number: int) -> Batch:
         """See Source."""
-        draws = [np.random.default_rng([self._config.seed, _DRAW, position]) for position in self._positions(number)]
-        return self._batch(self._train, self._rows(number), draws, training=True)
+        return self._batch(self._train, self._rows(number), self._draws(number))
 
     def weight(self, number: int) -> float:
         """See Source."""
-        return float(self._weights(self._felt[self._rows(number)]).sum())
+        dropped = np.array([draw.dropped for draw in self._draws(number)])
+        return float(self._weights(self._felt[self._rows(number)] & ~dropped).sum())
 
     def held_back(self, part: str = "test") -> Iterator[Batch]:
         """See Source."""
@@ -99,8 +107,7 @@ class RecordedSource:
         rows = np.unique(np.linspace(0, len(moments) - 1, count).astype(np.int64)) if count else np.zeros(0, np.int64)
         for start in range(0, len(rows), EVALUATION_BATCH):
             chosen = [int(row) for row in rows[start : start + EVALUATION_BATCH]]
-            draws = [np.random.default_rng([self._config.seed, _HELD_BACK, row]) for row in chosen]
-            yield self._batch(moments, chosen, draws, training=False)
+            yield self._batch(moments, chosen, [replace(self._draw(_HELD_BACK, row), dropped=False) for row in chosen])
 
     def _positions(self, number: int) -> range:
         """Positions of a batch in the order."""
@@ -110,23 +117,28 @@ class RecordedSource:
         """Which moments to learn from a batch holds."""
         return [self._order[position] for position in self._positions(number)]
 
-    def _batch(
-        self, moments: Moments, rows: Sequence[int], draws: Sequence[np.random.Generator], training: bool
-    ) -> Batch:
-        found = [self._cut(moments, row, rng, training) for row, rng in zip(rows, draws, strict=True)]
+    def _draws(self, number: int) -> list[_Draw]:
+        """What is drawn for the moments of a batch to learn from."""
+        return [self._draw(_DRAW, position) for position in self._positions(number)]
+
+    def _draw(self, stream: int, number: int) -> _Draw:
+        """Every draw is made, whether it is used or not."""
+        rng = np.random.default_rng([self._config.seed, stream, number])
+        return _Draw(int(rng.uniform(*self._config.vl.age_ms) * 1e6), rng.uniform() < self._config.sensor_dropout)
+
+    def _batch(self, moments: Moments, rows: Sequence[int], draws: Sequence[_Draw]) -> Batch:
+        found = [self._cut(moments, row, draw) for row, draw in zip(rows, draws, strict=True)]
         return collate(found, self._weights([moment.felt for moment in found]), self.norm)
 
-    def _cut(self, moments: Moments, row: int, rng: np.random.Generator, training: bool) -> Moment:
-        """One moment; every draw is made, whether it is used or not."""
+    def _cut(self, moments: Moments, row: int, draw: _Draw) -> Moment:
         set_number, number, action = (int(of[row]) for of in (moments.set_number, moments.episode, moments.action))
-        age_ns, dropped = int(rng.uniform(*self._config.vl.age_ms) * 1e6), rng.uniform() < self._config.sensor_dropout
-        feels = self._config.sensor and not (training and dropped)
+        feels = self._config.sensor and not draw.dropped
         moment = cut_moment(self._sets[set_number][number], action, self.robot, self._sensor, feels)
         if self._groups is not None and moment.window is not None:
             moment = replace(moment, window=replace(moment.window, present=moment.window.present & self._groups))
         if not self._config.state:
             moment = replace(moment, state_known=False)
-        return replace(moment, sight=self._look(set_number, number, action, age_ns)) if self.vl else moment
+        return replace(moment, sight=self._look(set_number, number, action, draw.age_ns)) if self.vl else moment
 
     def _look(self, set_number: int, number: int, action: int, age_ns: int) -> Sight:
         episode, views = self._sets[set_number][number], self._views(set_number, number)
