@@ -125,7 +125,7 @@ def test_what_does_not_fit_comes_with_what_to_change(
 @pytest.mark.slow
 def test_fewer_rows_at_once_are_advised_too(wide_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--vl.base", wide_base, "--vl.finetune", "lora", "--vl.gradient_checkpointing", "true")
-    assert not estimate(tmp_path / "run", *options, "--batch_size", "1024", "--estimate_on", "rtx-3090")["fits"]
+    assert not estimate(tmp_path / "run", *options, "--batch_size", "512", "--estimate_on", "rtx-3090")["fits"]
     assert re.search(r"fits with --batch_size \d+ --accumulation \d+: ", capsys.readouterr().out)
 
 

@@ -24,7 +24,7 @@ from ganglion.training.data.stats import StatsConfig
 from ganglion.training.data.stats import run as print_stats
 from ganglion.training.sft.run_folder import data_hash
 
-ROWS, TEXT_BYTES = 1500, 2000
+ROWS, TEXT_BYTES = 1000, 2000
 Runner = Callable[..., int]
 
 
