@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,13 +99,16 @@ class _Eyes:
         self._worlds, self._driver, self._goals, self._conditions = worlds, driver, goals, conditions
         self._cameras = worlds[0].robot.cameras if driver.sees else ()
         self._rows = list(range(len(worlds)))
-        self._taken, self._seen_s = 0, float("nan")
+        # Nothing is decided during the rest: of its frames only those count that are the newest at its end.
+        needed_s = conditions.rest_s - conditions.latency_ms / 1e3
+        self._due = max(0, math.floor(needed_s * self._cameras[0].rate_hz)) if self._cameras else 0
+        self._seen_s = float("nan")
         self._waiting: deque[tuple[float, list[dict[str, bytes]]]] = deque()
 
     def look(self, now_s: float) -> None:
         """Expose what is due; see the newest views that have had their time."""
-        if self._cameras and self._taken <= now_s * self._cameras[0].rate_hz + 1e-9:
-            self._taken += 1
+        if self._cameras and self._due <= now_s * self._cameras[0].rate_hz + 1e-9:
+            self._due += 1
             self._waiting.append((now_s, [self._views(world, now_s) for world in self._worlds]))
         newest = None
         while self._waiting and self._waiting[0][0] + self._conditions.latency_ms / 1e3 <= now_s + 1e-9:
