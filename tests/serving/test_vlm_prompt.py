@@ -114,8 +114,8 @@ def test_a_served_dialogue_is_what_training_and_evaluation_show(reference, tmp_p
     from ganglion.core.cli import main
     from ganglion.core.datafile import read_datafile
     from ganglion.core.tasks import EXO_ASSIST
-    from ganglion.training.data.encoding import encode
-    from ganglion.training.data.images import ImageEncoder
+    from ganglion.model.dialogue.encoding import encode
+    from ganglion.model.dialogue.images import ImageEncoder
 
     _, processor, encoder, preprocess = reference
     options = ["--out", str(tmp_path / "d"), "--count", "6", "--turns_max", "4", "--size", "56", "--workers", "1"]

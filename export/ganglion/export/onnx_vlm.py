@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ganglion.core.errors import InputError
-from ganglion.export.onnx_file import write_onnx
+from ganglion.export.onnx_file import Read, write_onnx
 from ganglion.export.text_graph import (
     DecoderGraph,
     EmbedGraph,
@@ -24,8 +24,17 @@ _PIXELS = {0: "patches"}
 _GRID = {0: "images"}
 
 
-def export_vlm(model: Any, folder: Path) -> None:
+def export_vlm(
+    model: Any, folder: Path, *, read: Read | None = None, language: str = "float32", vision: str = "float32"
+) -> None:
     """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL into `folder`.
+
+    Args:
+        model: with its weights, or a skeleton.
+        folder: is made.
+        read: gives the weights of a parameter; default is the parameter itself.
+        language: precision of the decoder's products, see ganglion.export.packing.
+        vision: precision of the vision tower's.
 
     Raises:
         InputError: the model is of a family that has no graphs here.
@@ -42,6 +51,8 @@ def export_vlm(model: Any, folder: Path) -> None:
         inputs=("pixel_values", "image_grid_thw"),
         outputs=("image_features",),
         dynamic=(_PIXELS, _GRID),
+        precision=vision,
+        read=read,
     )
     write_onnx(
         EmbedGraph(text.embed_tokens, model.config.image_token_id, levels),
@@ -50,8 +61,9 @@ def export_vlm(model: Any, folder: Path) -> None:
         inputs=("input_ids", "image_features"),
         outputs=("inputs_embeds",),
         dynamic=({0: "batch", 1: "tokens"}, {0: "image_tokens"}),
+        read=read,
     )
-    _export_decoder(model, text, levels, folder / "decoder.onnx")
+    _export_decoder(model, text, levels, folder / "decoder.onnx", language, read)
 
 
 def export_vl_encoder(model: Any, path: Path) -> None:
@@ -95,7 +107,7 @@ def example_pixels(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.zeros(int(grid.prod(-1).sum()), values), grid
 
 
-def _export_decoder(model: Any, text: Any, levels: int, path: Path) -> None:
+def _export_decoder(model: Any, text: Any, levels: int, path: Path, precision: str, read: Read | None) -> None:
     config = text.config
     layers, heads = config.num_hidden_layers, config.num_key_value_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -120,6 +132,8 @@ def _export_decoder(model: Any, text: Any, levels: int, path: Path) -> None:
             {0: "rows"},
             [{0: "batch", 2: "cached_tokens"}] * (2 * layers),
         ),
+        precision=precision,
+        read=read,
     )
 
 

@@ -12,7 +12,7 @@ from ganglion.core.datafile import read_datafile
 from ganglion.core.manifest import ParityRow, VlmPart
 from ganglion.core.tasks import get_task
 from ganglion.export.config import ExportConfig
-from ganglion.export.merge import Adapter, load_merged, load_trained, open_adapter
+from ganglion.export.merge import Adapter, load_merged, load_trained, merged_weights, open_adapter
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.onnx_vlm import check_family, export_vlm
 from ganglion.export.parity import (
@@ -25,6 +25,8 @@ from ganglion.export.parity import (
     prompt_logits,
 )
 from ganglion.export.prompt_files import write_prompt_files
+from ganglion.export.weights import make_skeleton, reader
+from ganglion.model.checkpoint import checkpoint_folder
 from ganglion.model.processor import image_settings, load_processor
 
 
@@ -52,7 +54,7 @@ def add_vlm(config: ExportConfig, folder: Path, report: Callable[[str], None]) -
     report("merge")
     model = load_merged(adapter)
     rows = [merge_parity(expected, prompt_logits(model, prompts))]
-    rows.append(_to_onnx(model, processor, prompts, folder / "vlm", report))
+    rows.append(_to_onnx(adapter, model, processor, prompts, folder / "vlm", report))
     return _describe(adapter, model, processor), rows
 
 
@@ -63,10 +65,11 @@ def _cases(config: ExportConfig, adapter: Adapter) -> Sequence[tuple[Sequence[Im
 
 
 def _to_onnx(
-    model: Any, processor: Any, prompts: Sequence[Prompt], folder: Path, report: Callable[[str], None]
+    adapter: Adapter, model: Any, processor: Any, prompts: Sequence[Prompt], folder: Path, report: Callable[[str], None]
 ) -> ParityRow:
     report("VLM to ONNX")
-    export_vlm(model, folder)
+    skeleton = make_skeleton(checkpoint_folder(adapter.base))
+    export_vlm(skeleton, folder, read=reader(skeleton, merged_weights(adapter)))
     write_prompt_files(processor, folder)
     report("compare VLM and ONNX")
     return onnx_parity(model, folder, prompts)
