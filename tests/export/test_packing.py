@@ -63,7 +63,7 @@ def test_products_of_activations_keep_float32_and_a_weight_is_stored_once(tmp_pa
     bits = {"float32": 32, "int8": 8, "int4": 4 + 40 / BLOCK}[precision]
     padding = 1.25 if precision == "int4" else 1.05  # 80 of a column fill 96
     assert weights * bits / 8 <= stored <= weights * bits / 8 * padding + 4000
-    assert not any("Transpose" == node.op_type and node.input[0].endswith("weight") for node in graph.node)
+    assert not any(node.op_type == "Transpose" and node.input[0].endswith("weight") for node in graph.node)
 
 
 def test_a_column_of_zeros_stays_one(tmp_path):
