@@ -33,7 +33,8 @@ def test_the_bundle_opens_and_says_what_it_is_and_how_far_from_what_was_trained(
         ("vlm", "onnx", "merged"),
     ]
     assert all(row.max_abs <= 1e-4 and row.samples == 2 for row in manifest.parity)
-    assert manifest.parity[1].metrics == {"greedy_equal": True, "greedy_tokens": 32.0}
+    assert manifest.parity[1].metrics["greedy_equal"] is True
+    assert not any(row.failures() for row in manifest.parity) and all(row.limits for row in manifest.parity)
 
 
 def test_the_card_and_the_resolved_config_lie_in_the_bundle(bundle):

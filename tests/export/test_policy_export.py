@@ -194,7 +194,7 @@ def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
     from PIL import Image
 
     from ganglion.export.onnx_policy import export_policy
-    from ganglion.export.parity import position_ids
+    from ganglion.export.prompts import position_ids
     from ganglion.model.backbone.finetune import finetune, learning
     from ganglion.model.backbone.options import FinetuneOptions
 

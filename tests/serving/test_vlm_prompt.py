@@ -53,7 +53,7 @@ def reference(request, tmp_path_factory):
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_tokens_and_positions_equal_the_librarys(reference, images, text):
-    from ganglion.export.parity import fresh_cases, make_prompts
+    from ganglion.export.prompts import fresh_cases, make_prompts
 
     model, processor, encoder, preprocess = reference
     shown = [case[0] for case, _ in fresh_cases(images, seed=images)]
@@ -97,7 +97,7 @@ def messages(history, text, images):
 @pytest.mark.parametrize("images", [0, 1])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_tokens_and_positions_of_a_dialogue_equal_the_librarys(reference, length, images):
-    from ganglion.export.parity import fresh_cases, position_ids
+    from ganglion.export.prompts import fresh_cases, position_ids
 
     model, processor, encoder, preprocess = reference
     history = DIALOGUE[:length]

@@ -19,7 +19,8 @@ from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict
 
 MANIFEST, NORM = "manifest.json", "norm.json"
-_VLM_FILES = ("vlm/vision.onnx", "vlm/embed.onnx", "vlm/decoder.onnx", "vlm/tokenizer.json", "vlm/chat_template.jinja")
+_VLM_FILES = ("vlm/embed.onnx", "vlm/decoder.onnx", "vlm/tokenizer.json", "vlm/chat_template.jinja")
+_VISION_FILES = ("vlm/vision.onnx",)
 _POLICY_FILES = ("policy/sensor_stream.onnx", "policy/action_head.onnx", NORM)
 _CAMERA_FILES = ("policy/vl_encoder.onnx", "policy/tokenizer.json", "policy/chat_template.jinja")
 
@@ -65,6 +66,8 @@ def open_bundle(root: Path | str) -> Bundle:
         if sha256_file(path) != expected:
             raise BundleError("has changed since export (sha256 differs)", where=path, remedy="copy the bundle again")
     needed = (*(_VLM_FILES if manifest.vlm else ()), *(_POLICY_FILES if manifest.policy else ()))
+    if manifest.vlm and manifest.vlm.image_token_id is not None:
+        needed = (*needed, *_VISION_FILES)
     robot, norm = _check_policy(root, manifest) if manifest.policy else (None, None)
     if robot and robot.cameras:
         needed = (*needed, *_CAMERA_FILES)

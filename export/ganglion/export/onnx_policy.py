@@ -18,10 +18,10 @@ from ganglion.core.normalization import write_normalization
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.onnx_runner import open_onnx
 from ganglion.export.onnx_vlm import export_vl_encoder
-from ganglion.export.parity import fresh_cases, make_prompts
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import VlPair, policy_parity
 from ganglion.export.prompt_files import write_prompt_files
+from ganglion.export.prompts import fresh_cases, make_prompts
 from ganglion.model.backbone.backbone import Backbone, hidden_states
 from ganglion.model.backbone.finetune import merge_adapter
 from ganglion.model.policy.policy import VLAPolicy

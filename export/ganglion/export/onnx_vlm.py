@@ -1,4 +1,7 @@
-"""A Qwen-VL as ONNX: vision, embed and decoder for text, and the policy's encoder of image and instruction."""
+"""A Qwen-VL as ONNX: vision, embed and decoder for text, and the policy's encoder of image and instruction.
+
+A causal language model has embed and decoder.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ from ganglion.export.text_graph import (
     EmbedGraph,
     HiddenStatesGraph,
     deepstack_levels,
+    image_token_id,
     text_of,
     visual_of,
 )
 from ganglion.export.vision_graph import VisionGraph
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+LANGUAGE_MODELS = ("llama", "qwen2", "qwen3")
 _PIXELS = {0: "patches"}
 _GRID = {0: "images"}
 
@@ -27,7 +32,7 @@ _GRID = {0: "images"}
 def export_vlm(
     model: Any, folder: Path, *, read: Read | None = None, language: str = "float32", vision: str = "float32"
 ) -> None:
-    """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL into `folder`.
+    """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL, or the latter two of a language model.
 
     Args:
         model: with its weights, or a skeleton.
@@ -43,19 +48,19 @@ def export_vlm(
     model = model.eval()
     text, levels = text_of(model), deepstack_levels(model)
     width = text.config.hidden_size * (1 + levels)
-    pixel_values, grid = example_pixels(model)
+    if image_token_id(model) is not None:
+        write_onnx(
+            VisionGraph(visual_of(model)),
+            example_pixels(model),
+            folder / "vision.onnx",
+            inputs=("pixel_values", "image_grid_thw"),
+            outputs=("image_features",),
+            dynamic=(_PIXELS, _GRID),
+            precision=vision,
+            read=read,
+        )
     write_onnx(
-        VisionGraph(visual_of(model)),
-        (pixel_values, grid),
-        folder / "vision.onnx",
-        inputs=("pixel_values", "image_grid_thw"),
-        outputs=("image_features",),
-        dynamic=(_PIXELS, _GRID),
-        precision=vision,
-        read=read,
-    )
-    write_onnx(
-        EmbedGraph(text.embed_tokens, model.config.image_token_id, levels),
+        EmbedGraph(text.embed_tokens, image_token_id(model), levels),
         (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, width)),
         folder / "embed.onnx",
         inputs=("input_ids", "image_features"),
@@ -94,8 +99,9 @@ def check_family(model: Any) -> None:
     Raises:
         InputError: naming the family found and those that can be exported.
     """
-    if model.config.model_type not in FAMILIES:
-        raise InputError(f"can't export a {model.config.model_type!r}", remedy=f"use one of {list(FAMILIES)}")
+    family = model.config.model_type
+    if family not in (*FAMILIES, *LANGUAGE_MODELS):
+        raise InputError(f"can't export a {family!r}", remedy=f"use one of {[*FAMILIES, *LANGUAGE_MODELS]}")
 
 
 def example_pixels(model: Any) -> tuple[torch.Tensor, torch.Tensor]:

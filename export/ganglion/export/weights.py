@@ -32,7 +32,13 @@ def make_skeleton(folder: Path | str, quantization: str | None = None) -> Any:
         InputError: the configuration is unreadable or of an unknown model.
     """
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, BitsAndBytesConfig
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        BitsAndBytesConfig,
+        GenerationConfig,
+    )
     from transformers.quantizers import AutoHfQuantizer
 
     from ganglion.model.processor import PROCESSORS
@@ -47,6 +53,8 @@ def make_skeleton(folder: Path | str, quantization: str | None = None) -> Any:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise InputError(f"no usable config: {reason:.200}", where=folder, remedy="give a usable checkpoint") from error
     model.tie_weights()
+    if (Path(folder) / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     if quantization:
         rounding = nf4_config(torch.float32) if quantization == "nf4" else BitsAndBytesConfig(load_in_8bit=True)
         AutoHfQuantizer.from_config(rounding, pre_quantized=False).preprocess_model(model, device_map={"": "meta"})
