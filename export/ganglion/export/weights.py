@@ -93,7 +93,7 @@ class CheckpointWeights(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: Path, skeleton: Any) -> None:
-        self._folder = folder
+        self.folder = folder
         self._places: dict[str, tuple[Path, str]] = {}
         rename = _renaming(skeleton, folder)
         for file in sorted(folder.glob("*.safetensors")):
@@ -108,6 +108,10 @@ class CheckpointWeights(Mapping[str, Tensor]):
                 raise InputError(f"lacks the weights {names[0]!r}", where=folder, remedy="download it again")
             self._places |= {name: found for name in names if name not in self._places}
         self._names = [name for names in groups.values() for name in names]
+
+    def keys_in_files(self) -> dict[str, str]:
+        """Key in the files -> name, of all that the model has."""
+        return {key: name for name, (_, key) in reversed(self._places.items()) if name in self._names}
 
     def __getitem__(self, name: str) -> Tensor:
         """The tensor as it is stored.
