@@ -10,6 +10,7 @@ Products of two activations (attention) keep float32: in 8 bits they lose what a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,10 @@ Floats = npt.NDArray[np.float32]
 def pack_weights(model: ir.Model, precision: str) -> None:
     """Rewrite each product with a weight, in place; weights are read when the model is saved."""
     rewrite = {"float32": _plain, "int8": _int8, "int4": _int4}[precision]
+    latest = _Latest()
     for node in list(model.graph):
         if node.op_type == "MatMul" and (weight := _Weight.of(node)):
-            rewrite(model.graph, node, weight)
+            rewrite(model.graph, node, weight, latest)
     _drop_unused(model.graph)
     if precision == "int4":
         model.graph.opset_imports[_MICROSOFT] = 1
@@ -66,24 +68,39 @@ class _Weight:
         return found.numpy()
 
 
-def _plain(graph: ir.Graph, node: ir.Node, weight: _Weight) -> None:
+class _Latest:
+    """Keeps what was made last, and nothing else: the parts of a packed weight are written one after the other."""
+
+    def __init__(self) -> None:
+        self._name, self._parts = "", ()
+
+    def __call__(self, name: str, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """The parts of that weight."""
+        if self._name != name:
+            self._parts = ()  # freed before the next is made
+            self._name, self._parts = name, make()
+        return self._parts
+
+
+def _plain(graph: ir.Graph, node: ir.Node, weight: _Weight, latest: _Latest) -> None:
     """As it is, but turned once and for all."""
     if node.inputs[1] is not weight.value:
         turned = _lazy(graph, f"{weight.name}.T", weight.by_row, ir.DataType.FLOAT, (weight.k, weight.n))
         node.replace_input_with(1, turned)
 
 
-def _int8(graph: ir.Graph, node: ir.Node, weight: _Weight) -> None:
+def _int8(graph: ir.Graph, node: ir.Node, weight: _Weight, latest: _Latest) -> None:
     """X -> 8 bits with a scale and zero of its own; whole-number product; scaled back column by column."""
 
     def packed() -> tuple[npt.NDArray[np.int8], Floats]:
         found = weight.by_row()
-        scale = np.maximum(np.abs(found).max(0), np.finfo(np.float32).tiny) / 127
-        return np.rint(found / scale).astype(np.int8), scale.astype(np.float32)
+        largest = np.abs(found).max(0)
+        scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(127)
+        return np.rint(found / scale).astype(np.int8), scale
 
     name, shape = weight.name, (weight.k, weight.n)
-    stored = _lazy(graph, f"{name}.int8", lambda: packed()[0], ir.DataType.INT8, shape)
-    scales = _lazy(graph, f"{name}.scale", lambda: packed()[1], ir.DataType.FLOAT, shape[1:])
+    stored = _lazy(graph, f"{name}.int8", lambda: latest(name, packed)[0], ir.DataType.INT8, shape)
+    scales = _lazy(graph, f"{name}.scale", lambda: latest(name, packed)[1], ir.DataType.FLOAT, shape[1:])
     quantized = ir.node("DynamicQuantizeLinear", [node.inputs[0]], num_outputs=3)
     activations, scale, zero = quantized.outputs
     product = ir.node("MatMulInteger", [activations, stored, zero])
@@ -92,7 +109,8 @@ def _int8(graph: ir.Graph, node: ir.Node, weight: _Weight) -> None:
     _replace(node, [quantized, product, whole, both, ir.node("Mul", [whole.outputs[0], both.outputs[0]])])
 
 
-def _int4(graph: ir.Graph, node: ir.Node, weight: _Weight) -> None:
+def _int4(graph: ir.Graph, node: ir.Node, weight: _Weight, latest: _Latest) -> None:
+    """Blocks of a column with a scale and a zero each, unpacked by the kernel as it multiplies."""
     blocks = -(-weight.k // BLOCK)
 
     def packed() -> tuple[npt.NDArray[np.uint8], Floats, npt.NDArray[np.uint8]]:
@@ -106,9 +124,13 @@ def _int4(graph: ir.Graph, node: ir.Node, weight: _Weight) -> None:
         return data, scales, zeros
 
     name, n = weight.name, weight.n
-    data = _lazy(graph, f"{name}.int4", lambda: packed()[0], ir.DataType.UINT8, (n, blocks, BLOCK // 2))
-    scales = _lazy(graph, f"{name}.scale", lambda: packed()[1], ir.DataType.FLOAT, (n, blocks))
-    zeros = _lazy(graph, f"{name}.zero", lambda: packed()[2], ir.DataType.UINT8, (n, -(-blocks // 2)))
+
+    def part(index: int) -> Callable[[], npt.NDArray[np.generic]]:
+        return lambda: latest(name, packed)[index]
+
+    data = _lazy(graph, f"{name}.int4", part(0), ir.DataType.UINT8, (n, blocks, BLOCK // 2))
+    scales = _lazy(graph, f"{name}.scale", part(1), ir.DataType.FLOAT, (n, blocks))
+    zeros = _lazy(graph, f"{name}.zero", part(2), ir.DataType.UINT8, (n, -(-blocks // 2)))
     attributes = {"K": weight.k, "N": n, "bits": 4, "block_size": BLOCK, "accuracy_level": _INT8_ACTIVATIONS}
     _replace(node, [ir.node("MatMulNBits", [node.inputs[0], data, scales, zeros], attributes, domain=_MICROSOFT)])
 
