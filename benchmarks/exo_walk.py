@@ -37,13 +37,13 @@ from ganglion.core.tasks.exo_assistance import RATE_PERCENT_S
 from ganglion.core.tasks.exo_dialogue import Question
 from ganglion.core.tasks.exo_rules import ASSISTANCE_LIMITS, TERRAINS
 from ganglion.core.tasks.task import Example
+from ganglion.model.dialogue.answers import write_answers
 from ganglion.model.policy.policy import VLAPolicy
 from ganglion.simulation.exo_walk import draw_walk
 from ganglion.training.closed_loop.driver import Driver
 from ganglion.training.closed_loop.paired import paired_difference
 from ganglion.training.closed_loop.walks import Answer, Imitation, Laws, Walked, walk_all
 from ganglion.training.evaluate.adapter import load_tuned, read_run
-from ganglion.training.evaluate.answers import write_answers
 
 FIRST_TEST_WALK = 20_000
 DEMONSTRATIONS_SEED = 5  # of walks to imitate the law by

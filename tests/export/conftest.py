@@ -53,11 +53,12 @@ def exported(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """(adapter folder, logits of the very model in memory that was trained, prompts they are of)."""
+    """(adapter folder, traces of the very model in memory that was trained, prompts they are of)."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from ganglion.export.parity import fresh_cases, make_prompts, prompt_logits
+    from ganglion.export.parity import ask_torch, take_traces
+    from ganglion.export.prompts import fresh_cases, make_prompts
     from ganglion.model.checkpoint import base_hash, resolve_base
     from ganglion.model.processor import load_processor
     from ganglion.model.vlm import load_vlm
@@ -77,4 +78,4 @@ def trained(tmp_path_factory):
     model.save_pretrained(folder)
     run = {"task": "exo_assist", "base": name, "base_hash": base_hash(base), "quantization": "nf4", "seed": 0}
     (folder / "run.json").write_text(json.dumps(run))
-    return folder, prompt_logits(model.eval().get_base_model(), prompts), prompts
+    return folder, take_traces(ask_torch(model.eval().get_base_model()), prompts, 0), prompts

@@ -11,7 +11,7 @@ import pytest
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.cli import main
-from ganglion.core.errors import BundleError
+from ganglion.core.errors import BundleError, InputError
 from ganglion.core.manifest import FORMAT_VERSION
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,85 @@ def test_the_bundle_opens_and_says_what_it_is_and_how_far_from_what_was_trained(
         ("vlm", "onnx", "merged"),
     ]
     assert all(row.max_abs <= 1e-4 and row.samples == 2 for row in manifest.parity)
-    assert manifest.parity[1].metrics == {"greedy_equal": True, "greedy_tokens": 32.0}
+    assert manifest.parity[1].metrics["greedy_equal"] is True
+    assert not any(row.failures() for row in manifest.parity) and all(row.limits for row in manifest.parity)
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory):
+    """Rows of the adapter's task."""
+    folder = tmp_path_factory.mktemp("rows") / "set"
+    options = ["--count", "6", "--size", "56", "--workers", "1", "--turns_max", "2"]
+    assert main(["data", "synth", "exo_assist", "--out", str(folder), *options]) == 0
+    return folder / "data.json"
+
+
+def test_fewer_bits_come_with_a_stage_of_their_own_scored_on_the_task(trained, bundle, rows, tmp_path, capsys):
+    out, options = tmp_path / "bundle", ("--precision.language", "int4", "--parity_samples", "2", "--data_limit", "4")
+    assert main(["export", "--adapter", str(trained[0]), "--data", str(rows), "--out", str(out), *options]) == 0
+    manifest = open_bundle(out).manifest
+    assert manifest.vlm.precision == "int4"
+    stages = [(row.stage, row.against, row.samples) for row in manifest.parity]
+    assert stages == [
+        ("merged", "trained", 4),
+        ("onnx", "merged", 4),
+        ("onnx int4, vision float32", "onnx", 4),
+    ]
+    assert [row.limits["exact_match_change"] for row in manifest.parity] == [-0.01, -0.01, -0.05]
+    assert manifest.parity[1].max_abs < 1e-4 < manifest.parity[2].max_abs
+    assert "onnx int4" in capsys.readouterr().out
+    decoders = [folder / "vlm/decoder.onnx" for folder in (out, bundle)]
+    assert decoders[0].stat().st_size < decoders[1].stat().st_size
+    for name in ("vision", "embed"):  # the same inputs, another export: the same bytes
+        assert manifest.files[f"vlm/{name}.onnx"] == open_bundle(bundle).manifest.files[f"vlm/{name}.onnx"]
+
+
+def test_a_gate_that_is_not_kept_stops_the_export_and_leaves_nothing(trained, rows, tmp_path, capsys, monkeypatch):
+    from ganglion.export import gates
+
+    monkeypatch.setattr(gates, "SAME_MAX_REL", 0.0)
+    command = ["export", "--adapter", str(trained[0]), "--out", str(tmp_path / "bundle"), "--parity_samples", "1"]
+    assert main(command) == 1
+    error = capsys.readouterr().err.strip()
+    assert "vlm onnx against merged: max_rel is" in error and "the limit is 0" in error and "\n" not in error
+    assert list(tmp_path.iterdir()) == []
+    assert main([*command, "--gate", "false"]) == 0
+    assert open_bundle(tmp_path / "bundle").manifest.parity[1].failures()
+
+
+def test_a_language_model_is_exported_and_served_without_vision(tmp_path):
+    from ganglion.serving.vlm.engine import VlmEngine
+
+    adapter = language_adapter(tmp_path / "adapter")
+    command = ["export", "--adapter", str(adapter), "--out", str(tmp_path / "bundle"), "--parity_samples", "2"]
+    assert main(command) == 0
+    bundle = open_bundle(tmp_path / "bundle")
+    assert bundle.manifest.vlm.image_token_id is None and "vlm/vision.onnx" not in bundle.manifest.files
+    assert all(row.max_abs <= 1e-4 for row in bundle.manifest.parity)
+    engine = VlmEngine.open(bundle)
+    assert engine.generate([], "move the arm up", max_new_tokens=5).tokens
+    with pytest.raises(InputError, match="sees no images"):
+        engine.generate([b""], "what is this?", max_new_tokens=5)
+
+
+def language_adapter(folder):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.vlm import load_vlm
+
+    name = "offline:qwen2?untrained"
+    torch.manual_seed(0)
+    model = load_vlm(resolve_base(name), quantization="nf4", dtype=torch.float32, device="cpu")
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.05)
+    model.save_pretrained(folder)
+    run = {"task": "robot_code", "base": name, "base_hash": base_hash(resolve_base(name)), "quantization": "nf4"}
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder
 
 
 def test_the_card_and_the_resolved_config_lie_in_the_bundle(bundle):
@@ -73,6 +151,9 @@ def test_an_export_that_fails_leaves_the_old_bundle(bundle, trained, tmp_path, c
         ([], "nothing to export"),
         (["--adapter", "nowhere"], "holds no adapter_config.json"),
         (["--adapter", "nowhere", "--parity_samples", "0"], "--parity_samples is 0"),
+        (["--adapter", "nowhere", "--precision.vision", "int3"], "--precision.vision is 'int3'"),
+        (["--adapter", "nowhere", "--data_limit", "0"], "--data_limit is 0"),
+        (["--policy", "nowhere", "--data", "rows.json"], "--data given without --adapter"),
         (["--adaptor", "nowhere"], "adaptor"),
     ],
 )

@@ -8,16 +8,21 @@ import torch
 
 from ganglion.core.errors import InputError
 from ganglion.export.merge import load_merged, load_trained, open_adapter
-from ganglion.export.parity import merge_parity, prompt_logits
+from ganglion.export.parity import ask_torch, compare, take_traces
 from ganglion.model.vlm import load_vlm
 
 pytestmark = pytest.mark.slow
 
 
+def apart(model, prompts, traces):
+    """The row of a model against what was trained."""
+    return compare(ask_torch(model), prompts, traces, stage="merged", against="trained")[0]
+
+
 def test_the_merged_model_equals_the_one_that_was_trained(trained):
-    folder, logits, prompts = trained
+    folder, traces, prompts = trained
     merged = load_merged(open_adapter(folder))
-    row = merge_parity(logits, prompt_logits(merged, prompts))
+    row = apart(merged, prompts, traces)
     assert row.max_abs <= 1e-4
     assert row.metrics["argmax_agreement"] == 1.0
     assert {p.dtype for p in merged.parameters()} == {torch.float32}
@@ -26,19 +31,19 @@ def test_the_merged_model_equals_the_one_that_was_trained(trained):
 
 def test_a_merged_model_still_equals_it_after_it_has_run(trained):
     """What the AVX512 repacking of bitsandbytes breaks without its guard."""
-    folder, logits, prompts = trained
-    model = load_trained(open_adapter(folder))
-    prompt_logits(model.get_base_model(), prompts)
-    assert merge_parity(logits, prompt_logits(model.get_base_model(), prompts)).max_abs <= 1e-4
+    folder, traces, prompts = trained
+    model = load_trained(open_adapter(folder)).get_base_model()
+    apart(model, prompts, traces)
+    assert apart(model, prompts, traces).max_abs <= 1e-4
 
 
 def test_the_adapter_on_the_original_weights_would_not_be_equal(trained):
     from peft import PeftModel
 
-    folder, logits, prompts = trained
+    folder, traces, prompts = trained
     original = load_vlm(open_adapter(folder).base, dtype=torch.float32, device="cpu")
     naive = PeftModel.from_pretrained(original, folder).merge_and_unload().eval()
-    assert merge_parity(logits, prompt_logits(naive, prompts)).max_abs > 1e-2
+    assert apart(naive, prompts, traces).max_abs > 1e-2
 
 
 def test_the_merge_starts_from_weights_rounded_as_in_training(trained, tmp_path):
@@ -47,9 +52,9 @@ def test_the_merge_starts_from_weights_rounded_as_in_training(trained, tmp_path)
     half = shutil.copytree(folder, tmp_path / "adapter")
     run = json.loads((half / "run.json").read_text())
     (half / "run.json").write_text(json.dumps(run | {"dtype": "bfloat16"}))
-    logits = prompt_logits(load_trained(open_adapter(half)).get_base_model(), prompts)
-    rounded = merge_parity(logits, prompt_logits(load_merged(open_adapter(half)), prompts))
-    unrounded = merge_parity(logits, prompt_logits(load_merged(open_adapter(folder)), prompts))
+    traces = take_traces(ask_torch(load_trained(open_adapter(half)).get_base_model()), prompts, 0)
+    rounded = apart(load_merged(open_adapter(half)), prompts, traces)
+    unrounded = apart(load_merged(open_adapter(folder)), prompts, traces)
     assert rounded.max_abs < unrounded.max_abs / 3
 
 

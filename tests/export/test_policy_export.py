@@ -11,7 +11,7 @@ from ganglion.core.cli import main
 from ganglion.core.errors import InputError
 from ganglion.core.normalization import Normalization, Scale
 from ganglion.core.paths import write_json
-from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, default_robot
+from ganglion.core.specs import ChannelGroup, RobotSpec, SensorSpec, StateSpec, default_robot
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -46,7 +46,8 @@ def write_policy(folder, robot=ROBOT, backbone=None, **changes):
     for value in network.parameters():
         if value.ndim < 2:
             torch.nn.init.normal_(value, value.mean().item(), 0.3)
-    scales = [Scale(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in (CHANNELS, 7)]
+    sizes = (CHANNELS * bool(network.encoder), 7, network.config.state_dim)
+    scales = [Scale(np.zeros(n, np.float32), np.ones(n, np.float32)) if n else None for n in sizes]
     vl = {**backbone.facts.to_dict(), "age_ms": [0, 150], "instruction": "Go."} if backbone else None
     VLAPolicy(network, robot, Normalization(*scales), vl, backbone).save_pretrained(folder)
     return network
@@ -159,42 +160,53 @@ def test_a_policy_of_another_robot_is_refused(tmp_path):
         export_policy(tmp_path / "trained", tmp_path / "bundle")
 
 
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [({"fusion": "none", "channel_groups": ()}, "reads no sensor"), ({"head": "flow"}, "has a flow head")],
-)
-def test_what_servers_do_not_host_yet_is_refused(tmp_path, changes, what):
-    from ganglion.export.onnx_policy import open_policy
+KINDS = {
+    "no sensor": {"fusion": "none", "channel_groups": (), "state_dim": 3},
+    "state": {"state_dim": 3},
+    "flow": {"head": "flow", "fusion": "cross_attention"},
+    "state and flow": {"head": "flow", "fusion": "gated", "state_dim": 3},
+}
 
-    seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
-    write_policy(tmp_path, seeing, make_backbone(), **changes)
-    if "fusion" in changes:
-        norm = json.loads((tmp_path / "norm.json").read_text())
-        write_json(tmp_path / "norm.json", {**norm, "sensor": None})
-    with pytest.raises(InputError, match=f"{what}, which servers don't host yet"):
-        open_policy(tmp_path)
+
+@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+def test_every_kind_of_policy_is_exported_whole_though_servers_host_some_only(tmp_path, changes, capsys):
+    from ganglion.core.errors import BundleError
+    from ganglion.serving.policy.engine import PolicyEngine
+
+    state = StateSpec(("q", "r", "s"), ("rad",) * 3, 50.0) if "state_dim" in changes else None
+    sensors = (SENSOR,) if changes.get("channel_groups", True) else ()
+    robot = RobotSpec("other", default_robot().cameras, sensors, ROBOT.actions, state)
+    write_policy(tmp_path / "trained", robot, make_backbone(), **changes)
+    assert main(["export", "--policy", str(tmp_path / "trained"), "--out", str(tmp_path / "bundle")]) == 0
+    bundle = open_bundle(tmp_path / "bundle")
+    rows = {row.stage: row for row in bundle.manifest.parity}
+    assert 0 < rows["onnx"].max_abs <= 1e-4 and rows["onnx"].limits and not rows["onnx"].failures()
+    assert ("stream" in rows) is bool(sensors)
+    assert ("policy/sensor_stream.onnx" in bundle.manifest.files) is bool(sensors)
+    with pytest.raises(BundleError, match="which is not served yet"):
+        PolicyEngine.open(bundle)
 
 
 def test_another_base_than_in_training_is_refused(tmp_path):
-    from ganglion.export.onnx_policy import open_policy
+    from ganglion.export.onnx_policy import export_policy
 
     seeing = RobotSpec("seeing", default_robot().cameras, (SENSOR,), ROBOT.actions)
     write_policy(tmp_path, seeing, make_backbone())
     vl = json.loads((tmp_path / "vl.json").read_text())
     write_json(tmp_path / "vl.json", {**vl, "base_hash": "0" * 64})
     with pytest.raises(InputError, match="was trained on another base: 'offline:qwen2_vl"):
-        open_policy(tmp_path)
+        export_policy(tmp_path, tmp_path / "bundle")
     del vl["vl_layer"]
     write_json(tmp_path / "vl.json", vl)
     with pytest.raises(InputError, match=r"vl.json: has no key 'vl_layer'"):
-        open_policy(tmp_path)
+        export_policy(tmp_path, tmp_path / "bundle")
 
 
 def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
     from PIL import Image
 
     from ganglion.export.onnx_policy import export_policy
-    from ganglion.export.parity import position_ids
+    from ganglion.export.prompts import position_ids
     from ganglion.model.backbone.finetune import finetune, learning
     from ganglion.model.backbone.options import FinetuneOptions
 

@@ -1,14 +1,17 @@
 """The exported graphs against the torch model, for every family, on images and sizes they were not traced with."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
 import torch
 
+from ganglion.core.errors import InputError
 from ganglion.export.onnx_runner import OnnxVlm
-from ganglion.export.onnx_vlm import export_vlm
-from ganglion.export.parity import fresh_cases, make_prompts, onnx_parity
+from ganglion.export.onnx_vlm import LANGUAGE_MODELS, export_vlm
+from ganglion.export.parity import ask_onnx, ask_torch, compare, take_traces
+from ganglion.export.prompts import Prompt, fresh_cases, make_prompts, position_ids
 from ganglion.export.text_graph import HiddenStatesGraph
 from ganglion.model.backbone.backbone import cut, hidden_states
 
@@ -23,6 +26,11 @@ def prompt_with(exported, images):
     if images:
         assert len({tuple(grid) for grid in prompt.inputs["image_grid_thw"].tolist()}) == images
     return prompt
+
+
+def against_torch(exported, prompts, steps):
+    traces = take_traces(ask_torch(exported.model), prompts, steps)
+    return compare(ask_onnx(OnnxVlm(exported.folder)), prompts, traces, stage="onnx", against="merged")
 
 
 def numpy_inputs(inputs):
@@ -45,9 +53,9 @@ def test_logits_and_32_greedy_tokens_equal_the_torch_model(exported, images):
 
 def test_the_parity_row_says_so(exported):
     prompts = make_prompts(exported.model, exported.processor, fresh_cases(2, seed=9))
-    row = onnx_parity(exported.model, exported.folder, prompts)
+    row, _ = against_torch(exported, prompts, 64)
     assert row.max_abs <= 1e-4
-    assert row.metrics["greedy_equal"] is True
+    assert row.metrics["greedy_equal"] is True and row.metrics["argmax_agreement"] == 1.0
 
 
 def test_the_parity_row_would_notice_other_weights(exported):
@@ -56,7 +64,7 @@ def test_the_parity_row_would_notice_other_weights(exported):
     kept = weight.detach().clone()
     with torch.no_grad():
         weight.mul_(1.5)
-        row = onnx_parity(exported.model, exported.folder, prompts, steps=1)
+        row, _ = against_torch(exported, prompts, 1)
         weight.copy_(kept)
     assert row.max_abs > 1e-3
 
@@ -108,14 +116,52 @@ def test_the_hidden_states_graph_equals_the_features_a_policy_was_trained_on(exp
     assert torch.allclose(found, want, atol=2e-5)
 
 
-def test_another_kind_of_model_is_refused_by_name(tmp_path):
-    from transformers import AutoModelForCausalLM, Qwen2Config
+def language_model(kind):
+    """A causal language model of two layers with random weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    from ganglion.core.errors import InputError
-
-    config = Qwen2Config(
-        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2,
+    config = AutoConfig.for_model(
+        kind, vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, initializer_range=0.2,
     )  # fmt: skip
-    with pytest.raises(InputError, match="'qwen2'"):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("kind", LANGUAGE_MODELS)
+def test_a_language_model_equals_its_graphs_alone_and_in_a_padded_batch(kind, tmp_path):
+    model = language_model(kind)
+    export_vlm(model, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["decoder.onnx", "embed.onnx"]
+    long, short = (torch.randint(64, (1, count), generator=torch.Generator().manual_seed(count)) for count in (9, 5))
+    padded = torch.cat([torch.zeros(1, 4, dtype=torch.int64), short], 1)
+    mask = torch.tensor([[1] * 9, [0] * 4 + [1] * 5])
+    onnx = OnnxVlm(tmp_path, functools.partial(position_ids, model))
+    options = {"max_new_tokens": 12, "eos_token_id": [NEVER], "pad_token_id": 0}
+    batch = onnx.generate(input_ids=torch.cat([long, padded]), attention_mask=mask, **options)
+    for row, ids in zip(batch, (long, short), strict=True):
+        want = model.generate(ids, max_new_tokens=12, do_sample=False, eos_token_id=NEVER, pad_token_id=0)
+        assert row[9:].tolist() == want[0, ids.shape[1] :].tolist()
+    prompt = Prompt({"input_ids": long}, position_ids(model, {"input_ids": long}))
+    traces = take_traces(ask_torch(model), [prompt])
+    row, _ = compare(ask_onnx(onnx), [prompt], traces, stage="onnx", against="merged")
+    assert row.max_abs <= 1e-4 and row.metrics["greedy_equal"] is True
+
+
+def test_an_answer_that_has_ended_is_padded_while_others_go_on(tmp_path):
+    model = language_model("llama")
+    export_vlm(model, tmp_path)
+    onnx, ids = OnnxVlm(tmp_path, functools.partial(position_ids, model)), torch.arange(12).reshape(2, 6)
+    free = onnx.generate(input_ids=ids, max_new_tokens=8, eos_token_id=[NEVER], pad_token_id=63)[:, 6:]
+    end = int(free[0, 2])
+    assert end not in free[0, :2].tolist() + free[1].tolist()
+    ended = onnx.generate(input_ids=ids, max_new_tokens=8, eos_token_id=[end], pad_token_id=63)[:, 6:]
+    assert ended[0].tolist() == [*free[0, :3].tolist(), 63, 63, 63, 63, 63] and ended[1].tolist() == free[1].tolist()
+
+
+def test_another_kind_of_model_is_refused_by_name(tmp_path):
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    config = GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2)
+    with pytest.raises(InputError, match="'gpt2'"):
         export_vlm(AutoModelForCausalLM.from_config(config), tmp_path)

@@ -48,7 +48,7 @@ def engine(vlm_bundle):
 
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_free_text_equals_the_librarys_greedy_generate(engine, vlm_base, images):
-    from ganglion.export.parity import make_prompts
+    from ganglion.export.prompts import make_prompts
 
     model, processor = vlm_base
     shown = pictures(images, seed=images)

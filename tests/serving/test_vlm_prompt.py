@@ -53,7 +53,7 @@ def reference(request, tmp_path_factory):
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_tokens_and_positions_equal_the_librarys(reference, images, text):
-    from ganglion.export.parity import fresh_cases, make_prompts
+    from ganglion.export.prompts import fresh_cases, make_prompts
 
     model, processor, encoder, preprocess = reference
     shown = [case[0] for case, _ in fresh_cases(images, seed=images)]
@@ -97,7 +97,7 @@ def messages(history, text, images):
 @pytest.mark.parametrize("images", [0, 1])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_tokens_and_positions_of_a_dialogue_equal_the_librarys(reference, length, images):
-    from ganglion.export.parity import fresh_cases, position_ids
+    from ganglion.export.prompts import fresh_cases, position_ids
 
     model, processor, encoder, preprocess = reference
     history = DIALOGUE[:length]
@@ -114,8 +114,8 @@ def test_a_served_dialogue_is_what_training_and_evaluation_show(reference, tmp_p
     from ganglion.core.cli import main
     from ganglion.core.datafile import read_datafile
     from ganglion.core.tasks import EXO_ASSIST
-    from ganglion.training.data.encoding import encode
-    from ganglion.training.data.images import ImageEncoder
+    from ganglion.model.dialogue.encoding import encode
+    from ganglion.model.dialogue.images import ImageEncoder
 
     _, processor, encoder, preprocess = reference
     options = ["--out", str(tmp_path / "d"), "--count", "6", "--turns_max", "4", "--size", "56", "--workers", "1"]

@@ -117,8 +117,8 @@ def test_every_turn_of_a_dialogue_is_scored_and_says_its_row_and_turn(
 
 
 def test_what_was_said_before_reaches_the_model(ensemble: Path, plain: Path) -> None:
+    from ganglion.model.dialogue.answers import write_answers
     from ganglion.training.evaluate.adapter import load_tuned, read_run
-    from ganglion.training.evaluate.answers import write_answers
 
     example = read_datafile(plain, EXO_ASSIST)[0]
     model, processor = load_tuned(ensemble / "two", read_run(ensemble / "two"))

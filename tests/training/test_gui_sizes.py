@@ -19,8 +19,8 @@ from ganglion.core.tasks import GUI_STEP, Example  # noqa: E402
 from ganglion.core.tasks.gui_grounding import pixel_at  # noqa: E402
 from ganglion.core.tasks.gui_rows import COLUMNS, from_table  # noqa: E402
 from ganglion.model.checkpoint import resolve_base  # noqa: E402
+from ganglion.model.dialogue.batching import training_batch  # noqa: E402
 from ganglion.model.processor import load_processor  # noqa: E402
-from ganglion.training.data.batching import training_batch  # noqa: E402
 from ganglion.training.data.rows import EncodedRows  # noqa: E402
 
 pytestmark = pytest.mark.slow

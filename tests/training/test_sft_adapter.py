@@ -13,10 +13,10 @@ from transformers import AutoModelForImageTextToText  # noqa: E402
 from ganglion.core.datafile import read_datafile  # noqa: E402
 from ganglion.core.tasks import EXO_ASSIST  # noqa: E402
 from ganglion.model.checkpoint import resolve_base  # noqa: E402
+from ganglion.model.dialogue.batching import collate  # noqa: E402
+from ganglion.model.dialogue.encoding import encode  # noqa: E402
+from ganglion.model.dialogue.images import ImageEncoder  # noqa: E402
 from ganglion.model.processor import load_processor  # noqa: E402
-from ganglion.training.data.batching import collate  # noqa: E402
-from ganglion.training.data.encoding import encode  # noqa: E402
-from ganglion.training.data.images import ImageEncoder  # noqa: E402
 from ganglion.training.evaluate.adapter import load_tuned, read_run  # noqa: E402
 
 pytestmark = pytest.mark.slow

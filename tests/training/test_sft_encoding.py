@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 from ganglion.core.errors import InputError  # noqa: E402
 from ganglion.core.tasks import EXO_ASSIST, Example, Turn  # noqa: E402
 from ganglion.model.checkpoint import resolve_base  # noqa: E402
+from ganglion.model.dialogue.batching import collate, packed_batch, training_batch  # noqa: E402
+from ganglion.model.dialogue.encoding import UNLABELED, Encoded, encode, end_of_turn  # noqa: E402
+from ganglion.model.dialogue.images import ImageEncoder  # noqa: E402
 from ganglion.model.processor import TextProcessor, load_processor  # noqa: E402
 from ganglion.model.vlm import load_vlm  # noqa: E402
-from ganglion.training.data.batching import collate, packed_batch, training_batch  # noqa: E402
-from ganglion.training.data.encoding import UNLABELED, Encoded, encode, end_of_turn  # noqa: E402
 from ganglion.training.data.exo.rows import exo_image, exo_row  # noqa: E402
-from ganglion.training.data.images import ImageEncoder  # noqa: E402
 from ganglion.training.data.rows import EncodedRows, PackedRows  # noqa: E402
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

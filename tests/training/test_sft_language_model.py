@@ -18,8 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from ganglion.core.cli import main  # noqa: E402
 from ganglion.core.tasks import Example, RowError, Task, register_task, registry  # noqa: E402
 from ganglion.model.checkpoint import resolve_base  # noqa: E402
+from ganglion.model.dialogue.encoding import encode, end_of_turn  # noqa: E402
 from ganglion.model.processor import TextProcessor, load_processor  # noqa: E402
-from ganglion.training.data.encoding import encode, end_of_turn  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

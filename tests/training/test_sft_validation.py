@@ -16,11 +16,11 @@ from ganglion.core.datafile import read_datafile  # noqa: E402
 from ganglion.core.errors import InputError  # noqa: E402
 from ganglion.core.tasks import EXO_ASSIST, Example  # noqa: E402
 from ganglion.model.checkpoint import resolve_base  # noqa: E402
+from ganglion.model.dialogue.batching import collate  # noqa: E402
+from ganglion.model.dialogue.encoding import encode  # noqa: E402
+from ganglion.model.dialogue.images import ImageEncoder  # noqa: E402
 from ganglion.model.processor import load_processor  # noqa: E402
 from ganglion.model.vlm import load_vlm  # noqa: E402
-from ganglion.training.data.batching import collate  # noqa: E402
-from ganglion.training.data.encoding import encode  # noqa: E402
-from ganglion.training.data.images import ImageEncoder  # noqa: E402
 from ganglion.training.data.split import split_examples  # noqa: E402
 from ganglion.training.sft.config import ValidationOptions  # noqa: E402
 from ganglion.training.sft.validation import best_step, should_stop  # noqa: E402

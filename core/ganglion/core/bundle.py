@@ -19,8 +19,10 @@ from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict
 
 MANIFEST, NORM = "manifest.json", "norm.json"
-_VLM_FILES = ("vlm/vision.onnx", "vlm/embed.onnx", "vlm/decoder.onnx", "vlm/tokenizer.json", "vlm/chat_template.jinja")
-_POLICY_FILES = ("policy/sensor_stream.onnx", "policy/action_head.onnx", NORM)
+_VLM_FILES = ("vlm/embed.onnx", "vlm/decoder.onnx", "vlm/tokenizer.json", "vlm/chat_template.jinja")
+_VISION_FILES = ("vlm/vision.onnx",)
+_POLICY_FILES = ("policy/action_head.onnx", NORM)
+_SENSOR_FILES = ("policy/sensor_stream.onnx",)
 _CAMERA_FILES = ("policy/vl_encoder.onnx", "policy/tokenizer.json", "policy/chat_template.jinja")
 
 
@@ -65,7 +67,11 @@ def open_bundle(root: Path | str) -> Bundle:
         if sha256_file(path) != expected:
             raise BundleError("has changed since export (sha256 differs)", where=path, remedy="copy the bundle again")
     needed = (*(_VLM_FILES if manifest.vlm else ()), *(_POLICY_FILES if manifest.policy else ()))
+    if manifest.vlm and manifest.vlm.image_token_id is not None:
+        needed = (*needed, *_VISION_FILES)
     robot, norm = _check_policy(root, manifest) if manifest.policy else (None, None)
+    if norm and norm.sensor:
+        needed = (*needed, *_SENSOR_FILES)
     if robot and robot.cameras:
         needed = (*needed, *_CAMERA_FILES)
     for name in needed:
@@ -102,25 +108,25 @@ def _read_manifest(root: Path) -> Manifest:
 def _check_policy(root: Path, manifest: Manifest) -> tuple[RobotSpec, Normalization]:
     where = root / MANIFEST
     assert manifest.policy is not None
-    if manifest.robot is None or len(manifest.robot.get("sensors", ())) != 1:
-        raise BundleError("a policy needs a robot spec with one sensor", where=where, remedy="export again")
+    if manifest.robot is None:
+        raise BundleError("a policy needs a robot spec", where=where, remedy="export again")
     try:
         robot = robot_from_dict(manifest.robot, where)
     except InputError as error:
         raise BundleError(str(error), remedy="export again") from None
     norm = read_normalization(root / NORM)
-    sensor, actions = robot.sensors[0], robot.actions
-    if norm.sensor is None:
-        raise BundleError("has no sensor scale", where=root / NORM, remedy="export again")
+    config, sensor = manifest.policy.config, robot.sensors[0] if robot.sensors else None
+    reads_sensor, reads_state = bool(config.get("channel_groups", True)), bool(config.get("state_dim", 0))
     shapes = {
-        "sensor channels": (sensor.channels, len(norm.sensor.mean)),
-        "action dimensions": (actions.dim, len(norm.action.mean)),
+        "sensor channels": (sensor.channels if sensor and reads_sensor else 0, norm.sensor),
+        "action dimensions": (robot.actions.dim, norm.action),
+        "state dimensions": (len(robot.state.names) if robot.state and reads_state else 0, norm.state),
     }
-    for name, (spec, found) in shapes.items():
-        if spec != found:
+    for name, (spec, scale) in shapes.items():
+        if spec != (found := len(scale.mean) if scale else 0):
             raise BundleError(f"has {found} {name}, the robot spec {spec}", where=root / NORM, remedy="export again")
     frames = manifest.policy.receptive_frames
-    if frames > sensor.window_frames:
+    if sensor and reads_sensor and frames > sensor.window_frames:
         raise BundleError(
             f"receptive field of {frames} frames exceeds the window of {sensor.window_frames}",
             where=where,

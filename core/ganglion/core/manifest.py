@@ -17,6 +17,7 @@ class ParityRow:
 
     max_abs       largest absolute difference; None where only a task metric compares the two
     metrics       task metrics of the stage and other agreement figures, by name
+    limits        the gate: max_abs and metrics named max_... must not exceed theirs, others not fall below
     """
 
     part: str
@@ -25,13 +26,28 @@ class ParityRow:
     samples: int
     max_abs: float | None
     metrics: Mapping[str, float | bool] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def failures(self) -> list[str]:
+        """Each limit that is not kept, as "NAME is 0.2, the limit is 0.1"; what was not measured fails."""
+        found = {"max_abs": self.max_abs, **self.metrics}
+        failed = []
+        for name, limit in self.limits.items():
+            value = found.get(name)
+            kept = value is not None and (value <= limit if name.startswith("max_") else value >= limit)
+            if not kept:
+                shown = "not measured" if value is None else f"{value:.3g}"
+                failed.append(f"{name} is {shown}, the limit is {limit:g}")
+        return failed
 
 
 @dataclass(frozen=True)
 class VlmPart:
     """The instruction VLM in `vlm/`: ONNX vision, embed and decoder, tokenizer.json, chat_template.jinja.
 
+    image_token_id: None for a language model, which has no vision.onnx; its image_processor is empty.
     context_tokens: prompt and answer together take at most so many.
+    precision: of the decoder's products.
     image_processor keys: patch_size, temporal_patch_size, merge_size, min_pixels, max_pixels, image_mean, image_std.
     """
 
@@ -40,7 +56,7 @@ class VlmPart:
     base_id: str
     base_hash: str
     adapter_hash: str
-    image_token_id: int
+    image_token_id: int | None
     eos_token_ids: tuple[int, ...]
     context_tokens: int
     image_processor: Mapping[str, Any]

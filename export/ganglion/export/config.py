@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.bundle import MANIFEST
 from ganglion.core.errors import InputError
+
+ONNX_PRECISIONS = ("float32", "int8", "int4")
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """What products with weights compute in, part by part: float32, int8 or int4."""
+
+    language: str = "float32"
+    """The VLM's decoder. int8 and int4 are two to four times as fast on a CPU, and as much smaller."""
+    vision: str = "float32"
+    """The VLM's vision tower."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +34,16 @@ class ExportConfig:
     """The bundle's folder."""
     base: str | None = None
     """Where the adapter's base is now (folder or name); default is where it was in training."""
-    parity_data: Path | None = None
-    """Data file of the adapter's task to measure parity on; default is made-up images and sentences."""
+    precision: PrecisionOptions = field(default_factory=PrecisionOptions)
+    """What the exported model computes in."""
+    data: Path | None = None
+    """Data file of the adapter's task, not trained on: each stage is scored on it, and gated by what it loses."""
+    data_limit: int | None = None
+    """Score on the first rows only; default all."""
     parity_samples: int = 4
-    """Fresh inputs that the parity of each stage is measured on."""
+    """Fresh inputs that the parity of each stage is measured on; of --data as many rows again."""
+    gate: bool = True
+    """Stop where a stage is further from the one before it than its gate allows. False exports it all the same."""
     force: bool = False
     """Replace a bundle that is there."""
 
@@ -34,12 +52,19 @@ def checked(config: ExportConfig) -> None:
     """Refuse what can't work, before any of it is done.
 
     Raises:
-        InputError: nothing to export, or the target is taken.
+        InputError: nothing to export, an option makes no sense, or the target is taken.
     """
     if config.adapter is None and config.policy is None:
         raise InputError("nothing to export", remedy="give --adapter DIR, --policy DIR or both")
     if config.parity_samples < 1:
         raise InputError(f"--parity_samples is {config.parity_samples}", remedy="give 1 or more")
+    if config.data_limit is not None and config.data_limit < 1:
+        raise InputError(f"--data_limit is {config.data_limit}", remedy="give 1 or more")
+    if config.data is not None and config.adapter is None:
+        raise InputError("--data given without --adapter", remedy="leave it out: it is rows of an adapter's task")
+    for name, value in asdict(config.precision).items():
+        if value not in ONNX_PRECISIONS:
+            raise InputError(f"--precision.{name} is {value!r}", remedy=f"use one of {list(ONNX_PRECISIONS)}")
     out = config.out
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return

@@ -19,10 +19,17 @@ from peft import PeftModel
 from ganglion.core.bundle import sha256_file
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task
-from ganglion.model.checkpoint import base_hash, resolve_base
+from ganglion.export.weights import (
+    ADAPTER_WEIGHTS,
+    CheckpointWeights,
+    MergedWeights,
+    filled,
+    make_skeleton,
+    quantized_names,
+)
+from ganglion.model.checkpoint import base_hash, checkpoint_folder, resolve_base
 from ganglion.model.vlm import load_vlm
 
-WEIGHTS = "adapter_model.safetensors"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -60,7 +67,7 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
         InputError: the folder holds no adapter, or the base is another one.
     """
     where = folder / "run.json"
-    for name in ("adapter_config.json", WEIGHTS, "run.json"):
+    for name in ("adapter_config.json", ADAPTER_WEIGHTS, "run.json"):
         if not (folder / name).is_file():
             raise InputError(f"holds no {name}", where=folder, remedy="give a folder that 'ganglion train sft' wrote")
     try:
@@ -84,7 +91,7 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
         base=path,
         base_id=base_id,
         base_hash=found,
-        hash=sha256_file(folder / WEIGHTS),
+        hash=sha256_file(folder / ADAPTER_WEIGHTS),
         quantization=None if quantization == "none" else quantization,
         dtype=_DTYPES.get(run.get("dtype", "float32"), torch.float32),
         run=run,
@@ -97,12 +104,26 @@ def load_trained(adapter: Adapter) -> Any:
     return _with_adapter(base, adapter)
 
 
+def merged_weights(adapter: Adapter) -> MergedWeights:
+    """Float32 weights, read one by one, of a model that computes what `load_trained` does, without adapter and bits.
+
+    Raises:
+        InputError: weights are missing, are not numbers, or the adapter does not fit its base.
+    """
+    folder = checkpoint_folder(adapter.base)
+    skeleton = make_skeleton(folder, adapter.quantization)
+    return MergedWeights(
+        CheckpointWeights(folder, skeleton),
+        adapter.folder,
+        quantized=quantized_names(skeleton),
+        quantization=adapter.quantization,
+        dtype=adapter.dtype,
+    )
+
+
 def load_merged(adapter: Adapter) -> Any:
-    """One float32 model that computes what `load_trained` does, without adapter and without 4-bit weights."""
-    base = load_vlm(adapter.base, quantization=adapter.quantization, dtype=adapter.dtype, device="cpu")
-    if adapter.quantization:
-        base = base.dequantize()
-    return _with_adapter(base.float(), adapter).merge_and_unload(safe_merge=True).eval()
+    """A model of `merged_weights`, whole in memory."""
+    return filled(make_skeleton(checkpoint_folder(adapter.base)), merged_weights(adapter))
 
 
 def _with_adapter(base: Any, adapter: Adapter) -> Any:

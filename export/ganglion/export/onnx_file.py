@@ -1,19 +1,30 @@
-"""Writing a torch module as one ONNX file."""
+"""Writing a torch module as one ONNX file, its weights one after the other, in the precision that was asked for.
+
+The graph is traced with hollow weights (shapes without content); each real one is read, packed and written when it is
+its turn, so what is in memory is one tensor, however large the model.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import torch
-from torch import nn
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnxscript.optimizer import optimize_ir
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ganglion.export.packing import pack_weights
 
 OPSET = 20
 _ONE_FILE_BYTES = 1_500_000_000  # protobuf ends at 2 GB; above this, weights go to NAME.onnx.data beside the graph
+Read = Callable[[nn.Parameter], Tensor]
 
 
 def write_onnx(
@@ -24,32 +35,93 @@ def write_onnx(
     inputs: Sequence[str],
     outputs: Sequence[str],
     dynamic: Sequence[Any],
+    precision: str = "float32",
+    read: Read | None = None,
 ) -> None:
     """Export `module(*args)` to `path` with torch's exporter.
 
     Args:
-        module: in eval mode, on CPU.
+        module: in float32, on the CPU or on the meta device; it is left as it was.
         args: example inputs; lists count as several graph inputs.
         path: the file; its folder is made.
         inputs: graph input names, flat.
         outputs: graph output names, flat.
         dynamic: for each argument a mapping from axis to axis name, or a list of those; {} for a fixed shape.
+        precision: what products with weights compute in, see ganglion.export.packing.
+        read: gives the weights of a parameter, float32 on the CPU; default is the parameter itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad(), _quiet():
+    model = _trace(module.eval(), args, inputs, outputs, dynamic)
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    _give_weights(model, parameters, read or nn.Parameter.detach)
+    pack_weights(model, precision)
+    ClearMetadataAndDocStringPass()(model)
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_FILE_BYTES else None)
+
+
+def _trace(
+    module: nn.Module, args: tuple[Any, ...], inputs: Sequence[str], outputs: Sequence[str], dynamic: Sequence[Any]
+) -> ir.Model:
+    """The graph; initializers that are parameters have no value."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    names = set(dict(module.named_parameters(remove_duplicate=False)))
+    with _hollowed(module, mode), torch.no_grad(), _quiet(), mode:
         program = torch.onnx.export(
-            module.eval(),
-            args,
+            module,
+            _hollow(args, mode),
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_shapes=tuple(dynamic),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            optimize=False,  # it would fold weights that are not there yet
         )
     assert program is not None
-    size = sum(p.numel() * p.element_size() for p in module.parameters())
-    program.save(path, external_data=size > _ONE_FILE_BYTES)
+    model = program.model
+    for name in names & model.graph.initializers.keys():
+        model.graph.initializers[name].const_value = None
+    with _quiet():
+        optimize_ir(model)
+    return model
+
+
+def _give_weights(model: ir.Model, parameters: Mapping[str, nn.Parameter], read: Read) -> None:
+    for name in parameters.keys() & model.graph.initializers.keys():
+        parameter = parameters[name]
+
+        def load(parameter: nn.Parameter = parameter, name: str = name) -> ir.TensorProtocol:
+            return ir.Tensor(read(parameter).numpy(), name=name)
+
+        shape = ir.Shape(tuple(parameter.shape))
+        model.graph.initializers[name].const_value = ir.LazyTensor(load, ir.DataType.FLOAT, shape, name=name)
+
+
+@contextlib.contextmanager
+def _hollowed(module: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
+    """Within, parameters are tensors without content."""
+    owners = [(owner, dict(owner._parameters)) for owner in module.modules()]
+    hollow: dict[int, nn.Parameter] = {}
+    try:
+        for owner, parameters in owners:
+            for name, old in parameters.items():
+                if old is None:
+                    continue
+                if id(old) not in hollow:
+                    with mode:
+                        hollow[id(old)] = nn.Parameter(torch.empty(old.shape, dtype=old.dtype), requires_grad=False)
+                owner._parameters[name] = hollow[id(old)]
+        yield
+    finally:
+        for owner, parameters in owners:
+            owner._parameters.update(parameters)
+
+
+def _hollow(args: Any, mode: FakeTensorMode) -> Any:
+    if isinstance(args, Tensor):
+        return mode.from_tensor(args)
+    return type(args)(_hollow(arg, mode) for arg in args)
 
 
 @contextlib.contextmanager

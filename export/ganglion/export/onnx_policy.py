@@ -5,60 +5,41 @@ Reads the folder that `ganglion train policy` wrote (ganglion.model.policy.polic
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ganglion.core.bundle import NORM
-from ganglion.core.errors import InputError
 from ganglion.core.manifest import ParityRow, PolicyPart
 from ganglion.core.normalization import write_normalization
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.onnx_runner import open_onnx
 from ganglion.export.onnx_vlm import export_vl_encoder
-from ganglion.export.parity import fresh_cases, make_prompts
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import VlPair, policy_parity
 from ganglion.export.prompt_files import write_prompt_files
+from ganglion.export.prompts import fresh_cases, make_prompts
 from ganglion.model.backbone.backbone import Backbone, hidden_states
 from ganglion.model.backbone.finetune import merge_adapter
 from ganglion.model.policy.policy import VLAPolicy
 
 _IMAGES = 4
-
-
-def open_policy(folder: Path) -> VLAPolicy:
-    """Read a policy folder, its backbone in float32.
-
-    Raises:
-        InputError: a file is missing or unreadable, parts contradict each other or the base they were trained on, or
-            servers can't host what it is.
-    """
-    policy = VLAPolicy.from_pretrained(folder, vl_precision="float32")
-    config = policy.network.config
-    unserved = {
-        "reads no sensor": not config.channel_groups,
-        "reads the robot's state": bool(config.state_dim),
-        "has a flow head": config.head == "flow",
-    }
-    for what, is_so in unserved.items():
-        if is_so:
-            raise InputError(f"{what}, which servers don't host yet", where=folder, remedy="export another policy")
-    return policy
+MAX_ABS = 1e-4  # of a normalized action, or of a frame
 
 
 def export_policy(policy_folder: Path, out: Path) -> tuple[PolicyPart, list[ParityRow]]:
     """Write `out`/policy and `out`/norm.json; returns the manifest's part and the parity rows.
 
     Raises:
-        InputError: as `open_policy`, or the base is of a family that can't be exported.
+        InputError: a file is missing or unreadable, parts contradict each other or the base they were trained on, or
+            the base is of a family that can't be exported.
     """
-    policy, folder = open_policy(policy_folder), out / "policy"
+    policy, folder = VLAPolicy.from_pretrained(policy_folder, vl_precision="float32"), out / "policy"
     network, vl = policy.network, policy.vl or {}
-    assert network.encoder is not None
-    write_sensor_stream(network.encoder, folder / "sensor_stream.onnx")
+    if network.encoder is not None:
+        write_sensor_stream(network.encoder, folder / "sensor_stream.onnx")
     write_action_head(network.expert, folder / "action_head.onnx")
     write_normalization(out / NORM, policy.norm)
     pairs, backbone = _export_backbone(policy, folder) if policy.backbone else ([], {})
@@ -72,7 +53,7 @@ def export_policy(policy_folder: Path, out: Path) -> tuple[PolicyPart, list[Pari
         opset=OPSET,
         **backbone,
     )
-    return part, policy_parity(network, folder, pairs)
+    return part, [replace(row, limits={"max_abs": MAX_ABS}) for row in policy_parity(network, folder, pairs)]
 
 
 def _export_backbone(policy: VLAPolicy, folder: Path) -> tuple[list[VlPair], dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""A Qwen-VL as ONNX: vision, embed and decoder for text, and the policy's encoder of image and instruction."""
+"""A Qwen-VL as ONNX: vision, embed and decoder for text, and the policy's encoder of image and instruction.
+
+A causal language model has embed and decoder.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,35 @@ from typing import Any
 import torch
 
 from ganglion.core.errors import InputError
-from ganglion.export.onnx_file import write_onnx
+from ganglion.export.onnx_file import Read, write_onnx
 from ganglion.export.text_graph import (
     DecoderGraph,
     EmbedGraph,
     HiddenStatesGraph,
     deepstack_levels,
+    image_token_id,
     text_of,
     visual_of,
 )
 from ganglion.export.vision_graph import VisionGraph
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+LANGUAGE_MODELS = ("llama", "qwen2", "qwen3")
 _PIXELS = {0: "patches"}
 _GRID = {0: "images"}
 
 
-def export_vlm(model: Any, folder: Path) -> None:
-    """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL into `folder`.
+def export_vlm(
+    model: Any, folder: Path, *, read: Read | None = None, language: str = "float32", vision: str = "float32"
+) -> None:
+    """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL, or the latter two of a language model.
+
+    Args:
+        model: with its weights, or a skeleton.
+        folder: is made.
+        read: gives the weights of a parameter; default is the parameter itself.
+        language: precision of the decoder's products, see ganglion.export.packing.
+        vision: precision of the vision tower's.
 
     Raises:
         InputError: the model is of a family that has no graphs here.
@@ -34,24 +48,27 @@ def export_vlm(model: Any, folder: Path) -> None:
     model = model.eval()
     text, levels = text_of(model), deepstack_levels(model)
     width = text.config.hidden_size * (1 + levels)
-    pixel_values, grid = example_pixels(model)
+    if image_token_id(model) is not None:
+        write_onnx(
+            VisionGraph(visual_of(model)),
+            example_pixels(model),
+            folder / "vision.onnx",
+            inputs=("pixel_values", "image_grid_thw"),
+            outputs=("image_features",),
+            dynamic=(_PIXELS, _GRID),
+            precision=vision,
+            read=read,
+        )
     write_onnx(
-        VisionGraph(visual_of(model)),
-        (pixel_values, grid),
-        folder / "vision.onnx",
-        inputs=("pixel_values", "image_grid_thw"),
-        outputs=("image_features",),
-        dynamic=(_PIXELS, _GRID),
-    )
-    write_onnx(
-        EmbedGraph(text.embed_tokens, model.config.image_token_id, levels),
+        EmbedGraph(text.embed_tokens, image_token_id(model), levels),
         (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, width)),
         folder / "embed.onnx",
         inputs=("input_ids", "image_features"),
         outputs=("inputs_embeds",),
         dynamic=({0: "batch", 1: "tokens"}, {0: "image_tokens"}),
+        read=read,
     )
-    _export_decoder(model, text, levels, folder / "decoder.onnx")
+    _export_decoder(model, text, levels, folder / "decoder.onnx", language, read)
 
 
 def export_vl_encoder(model: Any, path: Path) -> None:
@@ -82,8 +99,9 @@ def check_family(model: Any) -> None:
     Raises:
         InputError: naming the family found and those that can be exported.
     """
-    if model.config.model_type not in FAMILIES:
-        raise InputError(f"can't export a {model.config.model_type!r}", remedy=f"use one of {list(FAMILIES)}")
+    family = model.config.model_type
+    if family not in (*FAMILIES, *LANGUAGE_MODELS):
+        raise InputError(f"can't export a {family!r}", remedy=f"use one of {[*FAMILIES, *LANGUAGE_MODELS]}")
 
 
 def example_pixels(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,7 +113,7 @@ def example_pixels(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.zeros(int(grid.prod(-1).sum()), values), grid
 
 
-def _export_decoder(model: Any, text: Any, levels: int, path: Path) -> None:
+def _export_decoder(model: Any, text: Any, levels: int, path: Path, precision: str, read: Read | None) -> None:
     config = text.config
     layers, heads = config.num_hidden_layers, config.num_key_value_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -120,6 +138,8 @@ def _export_decoder(model: Any, text: Any, levels: int, path: Path) -> None:
             {0: "rows"},
             [{0: "batch", 2: "cached_tokens"}] * (2 * layers),
         ),
+        precision=precision,
+        read=read,
     )
 
 

@@ -1,141 +1,117 @@
-"""How far each stage of a VLM is from the one before it, measured on fresh inputs.
+"""How far each stage of a VLM is from the one before it.
 
-trained (4-bit base + adapter) -> merged (float32) -> onnx
+trained (4-bit base + adapter) -> merged (float32) -> onnx (float32) -> onnx in the precision asked for
+
+Each stage is asked in turn and alone in memory: what it answered is kept, and the next one goes the same way, token by
+token, so that logits are compared as far as an answer goes, whether or not both would have chosen it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image
-from torch import Tensor
 
-from ganglion.core.images import upright
 from ganglion.core.manifest import ParityRow
-from ganglion.core.tasks import Example
 from ganglion.export.onnx_runner import OnnxVlm
+from ganglion.export.prompts import Prompt
 
-GREEDY_TOKENS = 32
-_TEXTS = (
-    'User feedback: "ouch". Previous assistance: 7%. Assess the terrain. Reply in JSON.',
-    "What is shown here? Answer in one sentence.",
-    "Move the tip forward slowly and stop at the first resistance.",
-    "Which of the parts is closest, and how far away is it?",
-)
+GREEDY_TOKENS = 64
+_PROMPT_LOGITS = 32  # of a prompt, those of its last tokens are compared
+Floats = npt.NDArray[np.float32]
+Ask = Callable[[Prompt, Sequence[int] | None, int], Iterator[Floats]]
+"""(prompt, tokens to go on with or None for the likeliest, how many) -> logits of the prompt's end, (T, V), then of
+each token, (1, V)."""
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What the library's processor made of one prompt, and its (3, 1, T) position ids."""
+class Trace:
+    """What a stage made of one prompt.
 
-    inputs: dict[str, Tensor]
-    position_ids: Tensor
-
-
-def make_prompts(model: Any, processor: Any, cases: Iterable[tuple[Sequence[Image.Image], str]]) -> list[Prompt]:
-    """Images and text as the chat prompt that training and serving use."""
-    prompts = []
-    for images, text in cases:
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
-        chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        inputs = dict(processor(text=[chat], images=list(images) or None, return_tensors="pt"))
-        prompts.append(Prompt(inputs, position_ids(model, inputs)))
-    return prompts
-
-
-def position_ids(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """The library's own (3, B, T) position ids."""
-    ids = inputs["input_ids"]
-    kinds = (ids == model.config.image_token_id).int()
-    positions: Tensor = model.model.get_rope_index(
-        input_ids=ids,
-        mm_token_type_ids=kinds,
-        image_grid_thw=inputs.get("image_grid_thw"),
-        attention_mask=inputs.get("attention_mask"),
-    )[0]
-    return positions
-
-
-def fresh_cases(count: int, seed: int = 0) -> list[tuple[list[Image.Image], str]]:
-    """Random smooth images of unequal sizes, each with a sentence."""
-    random = np.random.default_rng(seed)
-    cases = []
-    for index in range(count):
-        width, height = (int(side) for side in random.integers(64, 320, 2))
-        coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        cases.append(([image], _TEXTS[index % len(_TEXTS)]))
-    return cases
-
-
-def example_cases(examples: Sequence[Example], count: int) -> list[tuple[list[Image.Image], str]]:
-    """The first rows of a task's data file as cases."""
-    return [([upright(Image.open(path)) for path in e.images], e.prompt) for e in examples[:count]]
-
-
-def greedy_logits(model: Any, prompt: Prompt, steps: int) -> Iterator[Tensor]:
-    """Logits of the whole prompt (1, T, V), then of `steps` greedy steps (1, 1, V); an end token does not end it."""
-    positions = prompt.position_ids
-    inputs: dict[str, Any] = {**prompt.inputs, "position_ids": positions, "use_cache": True}
-    inputs.pop("attention_mask", None)
-    for step in range(steps + 1):
-        with torch.no_grad():
-            output = model(**inputs)
-        yield output.logits.float()
-        if step < steps:
-            positions = positions.amax((0, 2), keepdim=True).expand(3, -1, -1) + 1
-            inputs = {
-                "input_ids": output.logits[:, -1:].argmax(-1),
-                "position_ids": positions,
-                "past_key_values": output.past_key_values,
-                "use_cache": True,
-            }
-
-
-def prompt_logits(model: Any, prompts: Sequence[Prompt]) -> list[Tensor]:
-    """Logits of each whole prompt, (1, T, V)."""
-    return [next(greedy_logits(model, prompt, 0)) for prompt in prompts]
-
-
-def merge_parity(trained: Sequence[Tensor], merged: Sequence[Tensor]) -> ParityRow:
-    """The row for merged against trained, from `prompt_logits` of both."""
-    pairs = list(zip(trained, merged, strict=True))
-    agreed = torch.cat([(a.argmax(-1) == b.argmax(-1)).flatten() for a, b in pairs]).float().mean()
-    return ParityRow(
-        part="vlm",
-        stage="merged",
-        against="trained",
-        samples=len(pairs),
-        max_abs=max(float((a - b).abs().max()) for a, b in pairs),
-        metrics={"argmax_agreement": float(agreed)},
-    )
-
-
-def onnx_parity(model: Any, folder: Path, prompts: Sequence[Prompt], steps: int = GREEDY_TOKENS) -> ParityRow:
-    """The row for the ONNX files in `folder` against the torch model: prompts and greedy steps.
-
-    Logits of steps count as long as both have chosen the same tokens so far.
+    logits  (K, V), of the prompt's last tokens and then of each token of the answer
+    tokens  (S,) of the answer
+    greedy  they are what the stage found likeliest
     """
-    onnx = OnnxVlm(folder)
-    largest, all_equal = 0.0, True
-    for prompt in prompts:
+
+    logits: Floats
+    tokens: tuple[int, ...]
+    greedy: bool
+
+
+def ask_torch(model: Any) -> Ask:
+    """Ask a model of the library's, in whatever precision it computes."""
+
+    @torch.no_grad()
+    def ask(prompt: Prompt, tokens: Sequence[int] | None, steps: int) -> Iterator[Floats]:
+        positions = prompt.position_ids
+        inputs: dict[str, Any] = {**prompt.inputs, "logits_to_keep": _PROMPT_LOGITS, "use_cache": True}
+        inputs.pop("attention_mask", None)
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+        for step in range(steps + 1):
+            output = model(**inputs, position_ids=_as_read(model, positions))
+            yield output.logits[0].float().numpy()
+            positions = positions.amax((0, 2), keepdim=True).expand(3, -1, -1) + 1
+            chosen = output.logits[:, -1:].argmax(-1) if tokens is None else torch.tensor([tokens[step : step + 1]])
+            inputs = {"input_ids": chosen, "past_key_values": output.past_key_values, "use_cache": True}
+
+    return ask
+
+
+def ask_onnx(onnx: OnnxVlm) -> Ask:
+    """Ask exported graphs."""
+
+    def ask(prompt: Prompt, tokens: Sequence[int] | None, steps: int) -> Iterator[Floats]:
         inputs = {name: value.numpy() for name, value in prompt.inputs.items()}
-        ours = onnx.logits(inputs, prompt.position_ids.numpy(), steps)
-        for theirs, found in zip(greedy_logits(model, prompt, steps), ours, strict=True):
-            largest = max(largest, float((theirs - torch.from_numpy(found)).abs().max()))
-            if theirs[0, -1].argmax() != found[0, -1].argmax():
-                all_equal = False
-                break
-    return ParityRow(
-        part="vlm",
-        stage="onnx",
-        against="merged",
-        samples=len(prompts),
-        max_abs=largest,
-        metrics={"greedy_equal": all_equal, "greedy_tokens": float(steps)},
-    )
+        for logits in onnx.logits(inputs, prompt.position_ids.numpy(), steps, tokens, last=_PROMPT_LOGITS):
+            yield logits[0]
+
+    return ask
+
+
+def take_traces(ask: Ask, prompts: Sequence[Prompt], steps: int = GREEDY_TOKENS) -> list[Trace]:
+    """What a stage makes of each prompt: of its answer, or of `steps` of the likeliest tokens; no end ends it."""
+    return [_trace(ask, prompt, prompt.answer, steps) for prompt in prompts]
+
+
+def compare(
+    ask: Ask, prompts: Sequence[Prompt], reference: Sequence[Trace], *, stage: str, against: str
+) -> tuple[ParityRow, list[Trace]]:
+    """The row of a stage against the one that `reference` was taken from, and its own traces.
+
+    Metrics: max_rel, the largest difference of any logit as a share of the largest logit; argmax_agreement, the share
+    of tokens at which both find the same one likeliest; greedy_equal, both would have written the same.
+    """
+    traces, largest, scale, agreed, equal = [], 0.0, 0.0, [], True
+    for prompt, before in zip(prompts, reference, strict=True):
+        found = _trace(ask, prompt, before.tokens, len(before.tokens))
+        largest = max(largest, float(np.abs(found.logits - before.logits).max()))
+        scale = max(scale, float(np.abs(before.logits).max()))
+        same = found.logits.argmax(-1) == before.logits.argmax(-1)
+        agreed.append(same)
+        if before.greedy:
+            equal = equal and bool(same[-len(before.tokens) - 1 :].all())
+        traces.append(Trace(found.logits, before.tokens, before.greedy))
+    metrics: dict[str, float | bool] = {
+        "max_rel": largest / scale,
+        "argmax_agreement": float(np.concatenate(agreed).mean()),
+    }
+    if any(trace.greedy for trace in reference):
+        metrics["greedy_equal"] = equal
+    return ParityRow("vlm", stage, against, len(prompts), largest, metrics), traces
+
+
+def _trace(ask: Ask, prompt: Prompt, tokens: Sequence[int] | None, steps: int) -> Trace:
+    count = steps if tokens is None else len(tokens)
+    logits = list(ask(prompt, tokens, count))
+    chosen = [int(step[-1].argmax()) for step in logits[:-1]] if tokens is None else tokens
+    return Trace(np.concatenate(logits), tuple(chosen), tokens is None)
+
+
+def _as_read(model: Any, positions: torch.Tensor) -> torch.Tensor:
+    """A language model reads one row of positions."""
+    return positions if hasattr(model.config, "vision_config") else positions[0]

@@ -19,6 +19,7 @@ from ganglion.core.paths import written_aside
 from ganglion.core.specs import robot_from_dict, to_dict
 from ganglion.export.card import model_card, parity_lines
 from ganglion.export.config import ExportConfig, checked, resolved
+from ganglion.export.gates import check
 from ganglion.export.reuse import bundle_at, take_over
 
 
@@ -35,6 +36,8 @@ def run(config: ExportConfig) -> None:
     with written_aside(config.out) as folder, tqdm(desc="export", disable=None, bar_format="{desc} [{elapsed}]") as bar:
         folder.mkdir()
         vlm, policy, rows = _write_parts(config, adapter_bundle, policy_bundle, folder, bar)
+        if config.gate:
+            check(rows)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             created_by=f"ganglion {version('ganglion')}",

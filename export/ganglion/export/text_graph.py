@@ -1,5 +1,8 @@
 """The language side as graphs: token embedding with images put in, decoder with its cache, and hidden states only.
 
+That of a Qwen-VL, and any causal language model whose layers are called as the library's Llama and Qwen are. The same
+inputs serve both: of position_ids a language model reads the first row, and it has no image token.
+
 Shapes: B sequences, T new tokens, P cached ones, S = P + T, K image tokens, H text width, D deepstack levels,
 V vocabulary, R rows of which logits are asked.
 """
@@ -21,19 +24,20 @@ class EmbedGraph(nn.Module):
 
     Image tokens take the features in order, over the whole batch, as far as there are any; other tokens, and an image
     token that the model itself wrote, take their embedding, and zero in the deepstack columns. A row of zeros stands
-    before the features, so that steps without an image need no other graph.
+    before the features, so that steps without an image need no other graph. Without an image token (None) no token is
+    one.
     """
 
-    def __init__(self, embedding: nn.Module, image_token_id: int, levels: int) -> None:
+    def __init__(self, embedding: nn.Module, image_token: int | None, levels: int) -> None:
         super().__init__()
-        self.embedding, self.image_token_id, self.levels = embedding, image_token_id, levels
+        self.embedding, self.image_token, self.levels = embedding, -1 if image_token is None else image_token, levels
 
     def forward(self, input_ids: Tensor, image_features: Tensor) -> Tensor:
         """See the class."""
         text = self.embedding(input_ids)
         if self.levels:
             text = torch.cat([text, text.new_zeros(*text.shape[:-1], self.levels * text.shape[-1])], -1)
-        is_image = (input_ids == self.image_token_id).flatten().long()
+        is_image = (input_ids == self.image_token).flatten().long()
         features = torch.cat([image_features.new_zeros(1, text.shape[-1]), image_features])
         row = is_image.cumsum(0) * is_image
         row = torch.where(row < features.shape[0], row, 0).reshape(input_ids.shape)
@@ -74,7 +78,7 @@ class HiddenStatesGraph(nn.Module):
         super().__init__()
         self.text, self.levels = text_of(model), deepstack_levels(model)
         self.vision = VisionGraph(visual_of(model))
-        self.embed = EmbedGraph(self.text.embed_tokens, model.config.image_token_id, self.levels)
+        self.embed = EmbedGraph(self.text.embed_tokens, image_token_id(model), self.levels)
 
     def forward(self, pixel_values: Tensor, image_grid_thw: Tensor, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """See the class."""
@@ -92,17 +96,15 @@ def run_text(
     query = torch.arange(new, device=inputs_embeds.device) + (total - new)
     allowed = (key[None, :] <= query[:, None])[None, None] & (attention_mask != 0)[:, None, None, :]
     mask = torch.where(allowed, 0.0, torch.finfo(inputs_embeds.dtype).min).to(inputs_embeds.dtype)
+    extra: dict[str, Any] = {}
     if levels:
         deepstack = list(torch.split(inputs_embeds[..., width:], width, -1))
         text = _with_dense_deepstack(text)
-        extra: dict[str, Any] = {"deepstack_visual_embeds": deepstack, "visual_pos_masks": None}
-        full_mask: Any = mask
-    else:
-        extra, full_mask = {}, {"full_attention": mask}
+        extra = {"deepstack_visual_embeds": deepstack, "visual_pos_masks": None}
     output = text(
         inputs_embeds=inputs_embeds[..., :width],
-        attention_mask=full_mask,
-        position_ids=position_ids,
+        attention_mask=mask,
+        position_ids=position_ids if hasattr(text.rotary_emb, "mrope_section") else position_ids[0],
         past_key_values=cache,
         use_cache=cache is not None,
         **extra,
@@ -111,13 +113,18 @@ def run_text(
     return hidden
 
 
+def image_token_id(model: Any) -> int | None:
+    """The token that stands for a piece of an image; None for a language model."""
+    return getattr(model.config, "image_token_id", None)
+
+
 def text_of(model: Any) -> Any:
-    """The text model of a Qwen-VL.
+    """The text model of a Qwen-VL, or a language model without its head.
 
     Raises:
         InputError: it attends within a sliding window, which the graphs don't.
     """
-    text = model.model.language_model
+    text = getattr(model.model, "language_model", model.model)
     kinds = set(getattr(text.config, "layer_types", None) or ("full_attention",))
     if kinds != {"full_attention"}:
         raise InputError(f"the text layers use {sorted(kinds)}", remedy="export a model with full attention")
@@ -131,7 +138,7 @@ def visual_of(model: Any) -> Any:
 
 def deepstack_levels(model: Any) -> int:
     """After how many text layers visual features are added once more; 0 but for Qwen3-VL."""
-    return len(getattr(model.config.vision_config, "deepstack_visual_indexes", ()))
+    return len(getattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes", ()))
 
 
 def _with_dense_deepstack(text: Any) -> Any:

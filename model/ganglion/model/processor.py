@@ -39,10 +39,14 @@ class TextProcessor:
         if tokenizer.bos_token is None:
             tokenizer.init_kwargs["bos_token"] = ""
 
+    @property
+    def chat_template(self) -> Any:
+        """The checkpoint's, or a plain one where it has none."""
+        return self.tokenizer.chat_template or _PLAIN_TEMPLATE
+
     def apply_chat_template(self, messages: Sequence[dict[str, Any]], **options: Any) -> Any:
-        """As a processor's; with a plain template where the checkpoint has none."""
-        template = self.tokenizer.chat_template or _PLAIN_TEMPLATE
-        return self.tokenizer.apply_chat_template(messages, chat_template=template, **options)
+        """As a processor's."""
+        return self.tokenizer.apply_chat_template(messages, chat_template=self.chat_template, **options)
 
 
 def load_processor(path: str | Path, max_pixels: int | None = None) -> Any:

@@ -79,6 +79,7 @@ CHAT = register_task(
         summary="free text about pictures or none, in one turn or several",
         schema=None,
         max_new_tokens=256,
+        headline="exact_match",
         read_row=read_row,
         metrics=metrics,
     )

@@ -102,6 +102,7 @@ CHESS_BOARD = register_task(
         summary="which piece stands on which square, from a picture of a chess board",
         schema=SCHEMA,
         max_new_tokens=220,
+        headline="exact_match",
         read_row=read_row,
         metrics=metrics,
         labels=labels,

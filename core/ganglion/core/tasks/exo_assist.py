@@ -192,6 +192,7 @@ EXO_ASSIST = register_task(
         summary="exoskeleton assistance from a terrain image and spoken feedback",
         schema=SCHEMA,
         max_new_tokens=160,
+        headline="exact_match",
         read_row=read_row,
         metrics=metrics,
     )

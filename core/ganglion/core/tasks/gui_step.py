@@ -60,6 +60,7 @@ GUI_STEP = register_task(
         summary="the next step on a screen, with a memory of the steps before",
         schema=SCHEMA,
         max_new_tokens=320,
+        headline="step_success",
         read_row=read_row,
         metrics=metrics,
         from_table=from_table,

@@ -138,6 +138,7 @@ ROBOT_CODE = register_task(
         summary="robot API calls from a command in plain language",
         schema=None,
         max_new_tokens=256,
+        headline="api_valid",
         read_row=read_row,
         metrics=metrics,
         canonical=canonical,

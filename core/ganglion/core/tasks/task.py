@@ -97,6 +97,7 @@ class Task:
     conversations   whether rows may be conversations: "any" one is a row, in the form of `conversation`; "own": the
                     task's own rows are conversations, read by read_row; "none": its rows need more than a conversation
     beside          names of files that may lie beside a data file and decide how its rows are read
+    headline        the metric that two builds of one model are compared by, a share; None where there is none
     """
 
     name: str
@@ -112,3 +113,4 @@ class Task:
     image_column: str = "image_path"
     conversations: Literal["any", "own", "none"] = "any"
     beside: tuple[str, ...] = ()
+    headline: str | None = None

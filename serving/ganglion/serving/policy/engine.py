@@ -7,7 +7,9 @@ reply = session.send_hop(Hop(first_seq, stamp_ns, samples))
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +44,7 @@ class PolicyEngine:
         part, robot, norm = bundle.manifest.policy, bundle.robot, bundle.norm
         if part is None or robot is None or norm is None:
             raise BundleError("holds no policy", where=bundle.root, remedy="export one with --policy")
+        _check_hosted(bundle, part.config)
         encoder = open_session(bundle.path("policy/sensor_stream.onnx"), threads=threads)
         head = open_session(bundle.path("policy/action_head.onnx"), threads=threads)
         _check_graph(bundle, encoder, "sensor_stream.onnx", "input", "samples", 2, robot.sensors[0].channels)
@@ -86,6 +89,17 @@ class PolicyEngine:
         shapes = {i.name: [size if isinstance(size, int) else 1 for size in i.shape] for i in head.get_inputs()}
         for _ in range(3):
             head.run(None, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+
+
+def _check_hosted(bundle: Bundle, config: Mapping[str, Any]) -> None:
+    unhosted = {
+        "reads no sensor": not config.get("channel_groups", True),
+        "reads the robot's state": bool(config.get("state_dim")),
+        "has a flow head": config.get("head") == "flow",
+    }
+    for what, is_so in unhosted.items():
+        if is_so:
+            raise BundleError(f"its policy {what}, which is not served yet", where=bundle.root, remedy="train another")
 
 
 def _check_graph(bundle: Bundle, session: object, file: str, side: str, name: str, axis: int, expected: int) -> None:

@@ -74,7 +74,7 @@ class VlmEngine:
     def __init__(self, part: VlmPart, vision: Any, decoder: Decoder, prompts: PromptEncoder) -> None:
         self.part = part
         self._vision, self._decoder, self._prompts = vision, decoder, prompts
-        self._preprocess = ImagePreprocessor.from_manifest(part.image_processor)
+        self._preprocess = ImagePreprocessor.from_manifest(part.image_processor) if vision else None
         self._grammars = GrammarCompiler(prompts.tokenizer, decoder.vocabulary, part.eos_token_ids)
 
     @classmethod
@@ -88,14 +88,13 @@ class VlmEngine:
         part = bundle.manifest.vlm
         if part is None:
             raise BundleError("holds no VLM", where=bundle.root, remedy="export one with --adapter")
-        vision, embed, decoder = (
-            open_session(bundle.path(f"vlm/{name}.onnx"), threads=threads, providers=providers)
-            for name in ("vision", "embed", "decoder")
-        )
-        merge_size = int(part.image_processor["merge_size"])
-        return cls(
-            part, vision, Decoder(embed, decoder), PromptEncoder(bundle.path("vlm"), part.image_token_id, merge_size)
-        )
+
+        def session(name: str) -> Any:
+            return open_session(bundle.path(f"vlm/{name}.onnx"), threads=threads, providers=providers)
+
+        vision = session("vision") if part.image_token_id is not None else None
+        prompts = PromptEncoder(bundle.path("vlm"), part.image_token_id, int(part.image_processor.get("merge_size", 1)))
+        return cls(part, vision, Decoder(session("embed"), session("decoder")), prompts)
 
     def generate(
         self,
@@ -191,6 +190,8 @@ class _Run:
         images = [*(image for turn in history for image in turn.images), *images]
         features, grid = None, np.zeros((0, 3), np.int64)
         if images:
+            if engine._preprocess is None:
+                raise InputError("this model sees no images", remedy="ask without, or serve a vision-language model")
             pixel_values, grid = engine._preprocess(images)
         ids, positions = engine._prompts.encode(prompt, grid, said)
         room = engine.part.context_tokens - ids.shape[1]

@@ -19,14 +19,14 @@ class PromptEncoder:
 
     Args:
         folder: `vlm` or `policy` of a bundle.
-        image_token_id: the placeholder's token.
+        image_token_id: the placeholder's token; None for a model that sees no images.
         merge_size: side in patches of the block that makes one image token.
 
     Raises:
         BundleError: one of the files can't be used.
     """
 
-    def __init__(self, folder: Path, image_token_id: int, merge_size: int) -> None:
+    def __init__(self, folder: Path, image_token_id: int | None, merge_size: int = 1) -> None:
         file = folder / "tokenizer.json"
         try:
             self.tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
@@ -35,7 +35,8 @@ class PromptEncoder:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self._chat = ChatTemplate((folder / "chat_template.jinja").read_text(encoding="utf-8"))
-        self._image_token_id, self._merge_size = image_token_id, merge_size
+        self._image_token_id = -1 if image_token_id is None else image_token_id
+        self._merge_size = merge_size
 
     def encode(
         self, text: str, image_grid_thw: npt.NDArray[np.int64], history: Sequence[Said] = ()

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import Example, LazyExamples
-from ganglion.training.data.encoding import Encoded, EncodedText, encode_text
-from ganglion.training.data.images import ImageEncoder
+from ganglion.model.dialogue.encoding import Encoded, EncodedText, encode_text
+from ganglion.model.dialogue.images import ImageEncoder
 
 _SHOWN_ERRORS = 20
 

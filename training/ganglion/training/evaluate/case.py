@@ -45,7 +45,7 @@ def _ask(config: EvaluateConfig, members: Sequence[Member], question: Question) 
     length = config.max_new_tokens or get_task(members[0].run["task"]).max_new_tokens
 
     def ask(name: str, model: Any, processor: Any) -> None:
-        from ganglion.training.evaluate.answers import write_answers
+        from ganglion.model.dialogue.answers import write_answers
         from ganglion.training.evaluate.room import room_for
 
         room, whole = room_for(model, processor, length), question.example(None)

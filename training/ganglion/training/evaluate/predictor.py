@@ -34,7 +34,7 @@ def adapter_predictor(adapter: Path, max_new_tokens: int = GUI_STEP.max_new_toke
     if run["task"] != GUI_STEP.name:
         raise InputError(f"answers {run['task']}", where=adapter, remedy=f"give an adapter of {GUI_STEP.name}")
     model, processor = load_tuned(adapter, run)
-    from ganglion.training.evaluate.answers import write_answers
+    from ganglion.model.dialogue.answers import write_answers
     from ganglion.training.evaluate.room import room_for
 
     images = processor.image_processor

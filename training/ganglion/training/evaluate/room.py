@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from ganglion.core.tasks import Example
-from ganglion.training.data.encoding import encode_text
-from ganglion.training.data.images import ImageEncoder
+from ganglion.model.dialogue.encoding import encode_text
+from ganglion.model.dialogue.images import ImageEncoder
 
 
 def room_for(model: Any, processor: Any, answer_tokens: int) -> Callable[[Example, str], bool]:

@@ -128,7 +128,7 @@ class _Evaluation:
         return {name: steps[name].texts for name in order}, {name: steps[name].examples for name in order}
 
     def _write(self, name: str, column: str, model: Any, processor: Any, examples: Sequence[Example]) -> list[str]:
-        from ganglion.training.evaluate.answers import write_answers
+        from ganglion.model.dialogue.answers import write_answers
 
         identity = f"{self._identities[name]} {self._length}"
         kept = self._kept[column] = KeptAnswers(self._out / f"answers-{column}.jsonl", identity, examples)

@@ -131,9 +131,9 @@ def _size(path: Path) -> tuple[int, int]:
 
 def _lengths(config: SftConfig, examples: Sequence[Example]) -> tuple[int, int, str]:
     """Tokens of the longest text, those from its first answer on, and how they are known."""
+    from ganglion.model.dialogue.encoding import encode_text
+    from ganglion.model.dialogue.images import ImageEncoder
     from ganglion.model.processor import load_processor
-    from ganglion.training.data.encoding import encode_text
-    from ganglion.training.data.images import ImageEncoder
     from ganglion.training.quiet import quiet
 
     quiet()

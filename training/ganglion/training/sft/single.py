@@ -103,10 +103,10 @@ def prepare(
     import torch
     import transformers
 
+    from ganglion.model.dialogue.batching import packed_batch, training_batch
     from ganglion.model.processor import load_processor
     from ganglion.model.tuning import checkpoint_layers
     from ganglion.model.vlm import load_vlm
-    from ganglion.training.data.batching import packed_batch, training_batch
     from ganglion.training.data.rows import EncodedRows, PackedRows
     from ganglion.training.heap import map_large_blocks
     from ganglion.training.sft.adapter import add_adapter, continue_adapter

@@ -12,9 +12,9 @@ import torch
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import Example, Task, unrolled
-from ganglion.training.data.batching import training_batch
+from ganglion.model.dialogue.answers import write_answers
+from ganglion.model.dialogue.batching import training_batch
 from ganglion.training.data.rows import EncodedRows
-from ganglion.training.evaluate.answers import write_answers
 from ganglion.training.sft.config import ValidationOptions
 
 PREFIX = "eval_"  # transformers' own, for what is logged

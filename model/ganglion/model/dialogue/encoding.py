@@ -15,7 +15,7 @@ import torch
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import Example, Turn
-from ganglion.training.data.images import EncodedImage, ImageEncoder
+from ganglion.model.dialogue.images import EncodedImage, ImageEncoder
 
 _END_OF_TURN = "<|im_end|>"
 UNLABELED = -100

@@ -9,9 +9,9 @@ import torch
 from tqdm import tqdm
 
 from ganglion.core.tasks import Example
-from ganglion.training.data.batching import collate
-from ganglion.training.data.encoding import Encoded, encode, end_of_turn
-from ganglion.training.data.images import ImageEncoder
+from ganglion.model.dialogue.batching import collate
+from ganglion.model.dialogue.encoding import Encoded, encode, end_of_turn
+from ganglion.model.dialogue.images import ImageEncoder
 
 
 def write_answers(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ganglion.training.data.encoding import UNLABELED, Encoded
+from ganglion.model.dialogue.encoding import UNLABELED, Encoded
 
 
 def collate(rows: Sequence[Encoded], pad_token_id: int, *, side: str) -> dict[str, torch.Tensor]:

@@ -1,0 +1,92 @@
+"""Products in 8 and 4 bits: what they compute, and what is left as it is."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from ganglion.export.onnx_file import write_onnx
+from ganglion.export.packing import BLOCK, PRECISIONS
+
+pytestmark = pytest.mark.slow
+WIDTH = 80  # no multiple of a block
+
+
+class Attending(nn.Module):
+    """Two products with weights, one of them used twice, and one of two activations."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH, bias=False)
+        self.scale = nn.Parameter(torch.rand(WIDTH))
+
+    def forward(self, x):
+        mixed = torch.softmax(x @ x.transpose(1, 2), -1) @ x
+        return self.second(self.first(mixed)) * self.scale + self.second(self.first(x))
+
+
+def written(path, precision, module=None):
+    torch.manual_seed(0)
+    module = module or Attending()
+    args, names = (torch.zeros(2, 3, WIDTH),), {"inputs": ("x",), "outputs": ("y",)}
+    write_onnx(module, args, path, dynamic=({0: "batch", 1: "rows"},), precision=precision, **names)
+    return module
+
+
+def answer(path, x):
+    (y,) = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    return y
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("float32", 1e-6), ("int8", 0.02), ("int4", 0.15)])
+def test_it_computes_the_same_within_its_precision(tmp_path, precision, limit):
+    module = written(tmp_path / "m.onnx", precision)
+    x = np.random.default_rng(0).normal(size=(4, 5, WIDTH)).astype(np.float32)
+    want = module(torch.from_numpy(x)).detach().numpy()
+    error = np.abs(answer(tmp_path / "m.onnx", x) - want).max() / np.abs(want).max()
+    assert error < limit
+    assert precision == "float32" or error > 1e-5, "nothing was rounded"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_products_of_activations_keep_float32_and_a_weight_is_stored_once(tmp_path, precision):
+    written(tmp_path / "m.onnx", precision)
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    products = {"float32": "MatMul", "int8": "MatMulInteger", "int4": "MatMulNBits"}[precision]
+    assert kinds.count("MatMul") == (6 if precision == "float32" else 2)
+    assert precision == "float32" or kinds.count(products) == 4
+    stored = sum(len(tensor.raw_data) for tensor in graph.initializer)
+    weights = 4 * WIDTH * WIDTH
+    bits = {"float32": 32, "int8": 8, "int4": 4 + 40 / BLOCK}[precision]
+    padding = 1.25 if precision == "int4" else 1.05  # 80 of a column fill 96
+    assert weights * bits / 8 <= stored <= weights * bits / 8 * padding + 4000
+    assert not any(node.op_type == "Transpose" and node.input[0].endswith("weight") for node in graph.node)
+
+
+def test_a_column_of_zeros_stays_one(tmp_path):
+    module = Attending()
+    with torch.no_grad():
+        module.second.weight[3] = 0
+    for precision in PRECISIONS:
+        written(tmp_path / f"{precision}.onnx", precision, module)
+        x = np.random.default_rng(0).normal(size=(1, 2, WIDTH)).astype(np.float32)
+        assert (answer(tmp_path / f"{precision}.onnx", x)[..., 3] == 0).all()
+
+
+def test_the_module_is_left_as_it_was(tmp_path):
+    module = written(tmp_path / "m.onnx", "int4")
+    assert type(module.first.weight.data) is torch.Tensor
+    assert torch.isfinite(module(torch.rand(1, 2, WIDTH))).all()
+
+
+def test_the_same_weights_give_the_same_bytes_and_name_no_place(tmp_path):
+    for precision in PRECISIONS:
+        files = [tmp_path / f"{precision}{k}.onnx" for k in range(2)]
+        for file in files:
+            written(file, precision)
+        one, other = (file.read_bytes() for file in files)
+        assert one == other
+        assert b".py" not in one and str(tmp_path).encode() not in one
