@@ -12,7 +12,7 @@ import pytest
 from ganglion.core.bundle import open_bundle
 from ganglion.core.cli import main
 from ganglion.core.errors import BundleError, InputError
-from ganglion.core.manifest import FORMAT_VERSION
+from ganglion.core.manifest import FORMAT_VERSION, ParityRow
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +75,12 @@ def test_a_gate_that_is_not_kept_stops_the_export_and_leaves_nothing(trained, ro
     error = capsys.readouterr().err.strip()
     assert "vlm onnx against merged: max_rel is" in error and "the limit is 0" in error and "\n" not in error
     assert list(tmp_path.iterdir()) == []
-    assert main([*command, "--gate", "false"]) == 0
-    assert open_bundle(tmp_path / "bundle").manifest.parity[1].failures()
+
+
+def test_a_limit_that_nothing_was_measured_for_is_not_kept():
+    row = ParityRow("vlm", "onnx", "merged", 1, 0.5, {"argmax_agreement": 0.9}, {"max_abs": 0.1, "f1_change": -0.01})
+    assert row.failures() == ["max_abs is 0.5, the limit is 0.1", "f1_change is not measured, the limit is -0.01"]
+    assert not ParityRow("vlm", "onnx", "merged", 1, 0.5, {"argmax_agreement": 0.9}).failures()
 
 
 def test_a_language_model_is_exported_and_served_without_vision(tmp_path):

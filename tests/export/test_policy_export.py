@@ -162,8 +162,6 @@ def test_a_policy_of_another_robot_is_refused(tmp_path):
 
 KINDS = {
     "no sensor": {"fusion": "none", "channel_groups": (), "state_dim": 3},
-    "state": {"state_dim": 3},
-    "flow": {"head": "flow", "fusion": "cross_attention"},
     "state and flow": {"head": "flow", "fusion": "gated", "state_dim": 3},
 }
 

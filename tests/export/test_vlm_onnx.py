@@ -128,15 +128,19 @@ def language_model(kind):
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
-@pytest.mark.parametrize("kind", LANGUAGE_MODELS)
-def test_a_language_model_equals_its_graphs_alone_and_in_a_padded_batch(kind, tmp_path):
-    model = language_model(kind)
-    export_vlm(model, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["decoder.onnx", "embed.onnx"]
+@pytest.fixture(scope="module", params=LANGUAGE_MODELS)
+def language(request, tmp_path_factory):
+    model, folder = language_model(request.param), tmp_path_factory.mktemp(request.param)
+    export_vlm(model, folder)
+    return model, OnnxVlm(folder, functools.partial(position_ids, model)), folder
+
+
+def test_a_language_model_equals_its_graphs_alone_and_in_a_padded_batch(language):
+    model, onnx, folder = language
+    assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "embed.onnx"]
     long, short = (torch.randint(64, (1, count), generator=torch.Generator().manual_seed(count)) for count in (9, 5))
     padded = torch.cat([torch.zeros(1, 4, dtype=torch.int64), short], 1)
     mask = torch.tensor([[1] * 9, [0] * 4 + [1] * 5])
-    onnx = OnnxVlm(tmp_path, functools.partial(position_ids, model))
     options = {"max_new_tokens": 12, "eos_token_id": [NEVER], "pad_token_id": 0}
     batch = onnx.generate(input_ids=torch.cat([long, padded]), attention_mask=mask, **options)
     for row, ids in zip(batch, (long, short), strict=True):
@@ -148,15 +152,13 @@ def test_a_language_model_equals_its_graphs_alone_and_in_a_padded_batch(kind, tm
     assert row.max_abs <= 1e-4 and row.metrics["greedy_equal"] is True
 
 
-def test_an_answer_that_has_ended_is_padded_while_others_go_on(tmp_path):
-    model = language_model("llama")
-    export_vlm(model, tmp_path)
-    onnx, ids = OnnxVlm(tmp_path, functools.partial(position_ids, model)), torch.arange(12).reshape(2, 6)
-    free = onnx.generate(input_ids=ids, max_new_tokens=8, eos_token_id=[NEVER], pad_token_id=63)[:, 6:]
-    end = int(free[0, 2])
-    assert end not in free[0, :2].tolist() + free[1].tolist()
-    ended = onnx.generate(input_ids=ids, max_new_tokens=8, eos_token_id=[end], pad_token_id=63)[:, 6:]
-    assert ended[0].tolist() == [*free[0, :3].tolist(), 63, 63, 63, 63, 63] and ended[1].tolist() == free[1].tolist()
+def test_an_answer_that_has_ended_is_padded_while_others_go_on(language):
+    _, onnx, _ = language
+    ids, options = torch.arange(12).reshape(2, 6), {"max_new_tokens": 8, "pad_token_id": 63}
+    free = onnx.generate(input_ids=ids, eos_token_id=[NEVER], **options)[:, 6:].tolist()
+    first, end = next((at, token) for at, token in enumerate(free[0]) if token not in free[1])
+    ended = onnx.generate(input_ids=ids, eos_token_id=[end], **options)[:, 6:].tolist()
+    assert ended == [free[0][: first + 1] + [63] * (7 - first), free[1]]
 
 
 def test_another_kind_of_model_is_refused_by_name(tmp_path):
