@@ -77,6 +77,23 @@ def test_a_gate_that_is_not_kept_stops_the_export_and_leaves_nothing(trained, ro
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_vision_tower_in_fewer_bits_is_not_held_to_float32():
+    from ganglion.core.tasks import EXO_ASSIST
+    from ganglion.export.config import PrecisionOptions
+    from ganglion.export.gates import gated
+
+    row = ParityRow("vlm", "onnx", "merged", 1, 0.5)
+    assert gated(row, PrecisionOptions(vision="int8"), None).limits == {}
+    assert gated(row, PrecisionOptions(vision="int8"), EXO_ASSIST).limits == {"exact_match_change": -0.02}
+    assert gated(row, PrecisionOptions(), None).limits == {"max_rel": 1e-4}
+
+
+def test_options_that_a_bundle_would_not_follow_are_refused(bundle, tmp_path, capsys):
+    command = ["export", "--adapter", str(bundle), "--out", str(tmp_path / "out")]
+    assert main([*command, "--precision.language", "int4"]) == 2
+    assert "is taken over as it is" in capsys.readouterr().err
+
+
 def test_a_limit_that_nothing_was_measured_for_is_not_kept():
     row = ParityRow("vlm", "onnx", "merged", 1, 0.5, {"argmax_agreement": 0.9}, {"max_abs": 0.1, "f1_change": -0.01})
     assert row.failures() == ["max_abs is 0.5, the limit is 0.1", "f1_change is not measured, the limit is -0.01"]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from ganglion.export.config import PRECISIONS
 from ganglion.export.onnx_file import write_onnx
-from ganglion.export.packing import BLOCK, PRECISIONS
+from ganglion.export.packing import BLOCK
 
 pytestmark = pytest.mark.slow
 WIDTH = 80  # no multiple of a block

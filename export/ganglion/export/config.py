@@ -9,7 +9,7 @@ from typing import Any
 from ganglion.core.bundle import MANIFEST
 from ganglion.core.errors import InputError
 
-ONNX_PRECISIONS = ("float32", "int8", "int4")
+PRECISIONS = ("float32", "int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class PrecisionOptions:
     """What products with weights compute in, part by part: float32, int8 or int4."""
 
     language: str = "float32"
-    """The VLM's decoder. int8 and int4 are two to four times as fast on a CPU, and as much smaller."""
+    """The VLM's decoder, of a language model all of it."""
     vision: str = "float32"
     """The VLM's vision tower."""
 
@@ -63,8 +63,8 @@ def checked(config: ExportConfig) -> None:
     if config.data is not None and config.adapter is None:
         raise InputError("--data given without --adapter", remedy="leave it out: it is rows of an adapter's task")
     for name, value in asdict(config.precision).items():
-        if value not in ONNX_PRECISIONS:
-            raise InputError(f"--precision.{name} is {value!r}", remedy=f"use one of {list(ONNX_PRECISIONS)}")
+        if value not in PRECISIONS:
+            raise InputError(f"--precision.{name} is {value!r}", remedy=f"use one of {list(PRECISIONS)}")
     out = config.out
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return

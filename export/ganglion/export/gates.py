@@ -7,33 +7,33 @@ own metric, on an evaluation set, against the model as it was trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from ganglion.core.errors import GanglionError
 from ganglion.core.manifest import ParityRow
 from ganglion.core.tasks import Task
+from ganglion.export.config import PrecisionOptions
 
-# What the headline metric may lose, by precision of the language model.
-METRIC_LOSS = {"float32": 0.01, "bfloat16": 0.01, "float16": 0.01, "int8": 0.02, "fp8": 0.02, "int4": 0.05}
+METRIC_LOSS = {"float32": 0.01, "int8": 0.02, "int4": 0.05}  # of the headline metric; that of the coarsest part counts
 MERGED_AGREEMENT = 0.99  # of the likeliest tokens: a merge sums in another order, and training may be in bf16
 SAME_MAX_REL = 1e-4  # two float32 implementations, as a share of the largest logit
 
 
-def gated(row: ParityRow, precision: str, task: Task | None) -> ParityRow:
+def gated(row: ParityRow, precision: PrecisionOptions, task: Task | None) -> ParityRow:
     """The row with its limits.
 
     Args:
         row: measured.
-        precision: of the stage's language model.
+        precision: what the stage computes in.
         task: whose headline metric the row has, where it was scored.
     """
     limits: dict[str, float] = {}
     if row.stage == "merged":
         limits["argmax_agreement"] = MERGED_AGREEMENT
-    elif precision == "float32":
+    elif precision == PrecisionOptions():
         limits["max_rel"] = SAME_MAX_REL
     if task is not None and task.headline is not None:
-        limits[f"{task.headline}_change"] = -METRIC_LOSS[precision]
+        limits[f"{task.headline}_change"] = -max(METRIC_LOSS[part] for part in asdict(precision).values())
     return replace(row, limits=limits)
 
 

@@ -1,7 +1,7 @@
 """Writing a torch module as one ONNX file, its weights one after the other, in the precision that was asked for.
 
-The graph is traced with hollow weights (shapes without content); each real one is read, packed and written when it is
-its turn, so what is in memory is one tensor, however large the model.
+The graph is traced with hollow weights (shapes without content); each real one is read and packed when it is its
+turn to be written. Large ones go to a file beside the graph one by one; a small model is put together in memory.
 """
 
 from __future__ import annotations

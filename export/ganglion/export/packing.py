@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-PRECISIONS = ("float32", "int8", "int4")
 BLOCK = 32  # weights of a column that share a scale
 _MICROSOFT = "com.microsoft"
 _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level
@@ -90,7 +89,7 @@ def _plain(graph: ir.Graph, node: ir.Node, weight: _Weight, latest: _Latest) -> 
 
 
 def _int8(graph: ir.Graph, node: ir.Node, weight: _Weight, latest: _Latest) -> None:
-    """X -> 8 bits with a scale and zero of its own; whole-number product; scaled back column by column."""
+    """Activations in 8 bits with a scale and zero of their own, a whole-number product, scaled back by column."""
 
     def packed() -> tuple[npt.NDArray[np.int8], Floats]:
         found = weight.by_row()

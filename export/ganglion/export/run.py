@@ -18,7 +18,7 @@ from ganglion.core.manifest import FORMAT_VERSION, Manifest, ParityRow, PolicyPa
 from ganglion.core.paths import written_aside
 from ganglion.core.specs import robot_from_dict, to_dict
 from ganglion.export.card import model_card, parity_lines
-from ganglion.export.config import ExportConfig, checked, resolved
+from ganglion.export.config import ExportConfig, PrecisionOptions, checked, resolved
 from ganglion.export.gates import check
 from ganglion.export.reuse import bundle_at, take_over
 
@@ -32,6 +32,12 @@ def run(config: ExportConfig) -> None:
     checked(config)
     _quiet()
     adapter_bundle, policy_bundle = bundle_at(config.adapter), bundle_at(config.policy)
+    if adapter_bundle and (config.data or config.precision != PrecisionOptions()):
+        raise InputError(
+            "is a bundle, whose VLM is taken over as it is: --data and --precision do nothing",
+            where=config.adapter,
+            remedy="leave them out, or give the adapter's own folder",
+        )
     robot = _read_robot(config.policy, policy_bundle) if config.policy else None
     with written_aside(config.out) as folder, tqdm(desc="export", disable=None, bar_format="{desc} [{elapsed}]") as bar:
         folder.mkdir()

@@ -17,12 +17,10 @@ BATCH = 8
 class Evaluation:
     """Rows that every stage answers.
 
-    name      of the set, for the manifest
     examples  each answer of a dialogue is one
     """
 
     task: Task
-    name: str
     examples: Sequence[Example]
 
     def score(self, model: Any, processor: Any, stage: str) -> Mapping[str, float]:

@@ -97,7 +97,7 @@ class _Stages:
         task = self._evaluation.task if self._evaluation else None
         if task:
             row = with_scores(row, task, self._scores(model), self._trained)
-        self.rows.append(gated(row, precision.language, task))
+        self.rows.append(gated(row, precision, task))
         self._at = stage
         gc.collect()
 
@@ -110,7 +110,7 @@ def _evaluation(config: ExportConfig, adapter: Adapter) -> Evaluation | None:
         return None
     task = get_task(adapter.run["task"])
     examples = unrolled(read_datafile(config.data, task))
-    return Evaluation(task, config.data.name, examples[: config.data_limit])
+    return Evaluation(task, examples[: config.data_limit])
 
 
 def _write_graphs(skeleton: Any, adapter: Adapter, folder: Path, precision: PrecisionOptions, report: Report) -> None:
