@@ -12,7 +12,13 @@ from ganglion.core.normalization import Normalization, Scale, write_normalizatio
 from ganglion.core.specs import default_robot, to_dict
 
 PART = PolicyPart(
-    config={}, read_frames=8, receptive_frames=49, frame_width=64, instruction="go", precision="fp32", opset=20
+    config={},
+    read_frames=8,
+    receptive_frames=49,
+    frame_width=64,
+    instruction="go",
+    precision={"head": "float32"},
+    opset=20,
 )
 
 

@@ -79,3 +79,23 @@ def trained(tmp_path_factory):
     run = {"task": "exo_assist", "base": name, "base_hash": base_hash(base), "quantization": "nf4", "seed": 0}
     (folder / "run.json").write_text(json.dumps(run))
     return folder, take_traces(ask_torch(model.eval().get_base_model()), prompts, 0), prompts
+
+
+@pytest.fixture(scope="session")
+def bundle(trained, tmp_path_factory):
+    from ganglion.core.cli import main
+
+    out = tmp_path_factory.mktemp("export") / "bundle"
+    assert main(["export", "--adapter", str(trained[0]), "--out", str(out), "--parity_samples", "2"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory):
+    """Rows of the adapter's task."""
+    from ganglion.core.cli import main
+
+    folder = tmp_path_factory.mktemp("rows") / "set"
+    options = ["--count", "6", "--size", "56", "--workers", "1", "--turns_max", "2"]
+    assert main(["data", "synth", "exo_assist", "--out", str(folder), *options]) == 0
+    return folder / "data.json"

@@ -17,13 +17,6 @@ from ganglion.core.manifest import FORMAT_VERSION, ParityRow
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def bundle(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("export") / "bundle"
-    assert main(["export", "--adapter", str(trained[0]), "--out", str(out), "--parity_samples", "2"]) == 0
-    return out
-
-
 def test_the_bundle_opens_and_says_what_it_is_and_how_far_from_what_was_trained(bundle, trained):
     manifest = open_bundle(bundle).manifest
     assert manifest.vlm.task == "exo_assist"
@@ -37,20 +30,11 @@ def test_the_bundle_opens_and_says_what_it_is_and_how_far_from_what_was_trained(
     assert not any(row.failures() for row in manifest.parity) and all(row.limits for row in manifest.parity)
 
 
-@pytest.fixture(scope="session")
-def rows(tmp_path_factory):
-    """Rows of the adapter's task."""
-    folder = tmp_path_factory.mktemp("rows") / "set"
-    options = ["--count", "6", "--size", "56", "--workers", "1", "--turns_max", "2"]
-    assert main(["data", "synth", "exo_assist", "--out", str(folder), *options]) == 0
-    return folder / "data.json"
-
-
 def test_fewer_bits_come_with_a_stage_of_their_own_scored_on_the_task(trained, bundle, rows, tmp_path, capsys):
     out, options = tmp_path / "bundle", ("--precision.language", "int4", "--parity_samples", "2", "--data_limit", "4")
     assert main(["export", "--adapter", str(trained[0]), "--data", str(rows), "--out", str(out), *options]) == 0
     manifest = open_bundle(out).manifest
-    assert manifest.vlm.precision == "int4"
+    assert manifest.vlm.precision == {"language": "int4", "vision": "float32"}
     stages = [(row.stage, row.against, row.samples) for row in manifest.parity]
     assert stages == [
         ("merged", "trained", 4),
@@ -79,13 +63,13 @@ def test_a_gate_that_is_not_kept_stops_the_export_and_leaves_nothing(trained, ro
 
 def test_a_vision_tower_in_fewer_bits_is_not_held_to_float32():
     from ganglion.core.tasks import EXO_ASSIST
-    from ganglion.export.config import PrecisionOptions
     from ganglion.export.gates import gated
+    from ganglion.export.targets import FLOAT32, Precision
 
     row = ParityRow("vlm", "onnx", "merged", 1, 0.5)
-    assert gated(row, PrecisionOptions(vision="int8"), None).limits == {}
-    assert gated(row, PrecisionOptions(vision="int8"), EXO_ASSIST).limits == {"exact_match_change": -0.02}
-    assert gated(row, PrecisionOptions(), None).limits == {"max_rel": 1e-4}
+    assert gated(row, Precision(vision="int8"), None).limits == {}
+    assert gated(row, Precision(vision="int8"), EXO_ASSIST).limits == {"exact_match_change": -0.02}
+    assert gated(row, FLOAT32, None).limits == {"max_rel": 1e-4}
 
 
 def test_options_that_a_bundle_would_not_follow_are_refused(bundle, tmp_path, capsys):

@@ -101,7 +101,7 @@ def vlm_bundle(vlm_base, tmp_path_factory):
         eos_token_ids=(processor.tokenizer.eos_token_id,),
         context_tokens=512,
         image_processor=image_settings(processor),
-        precision="float32",
+        precision={"language": "float32", "vision": "float32"},
         opset=20,
     )
     seal_bundle(root, Manifest(FORMAT_VERSION, "test", {}, {}, vlm=part))

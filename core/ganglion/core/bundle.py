@@ -19,7 +19,11 @@ from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict
 
 MANIFEST, NORM = "manifest.json", "norm.json"
-_VLM_FILES = ("vlm/embed.onnx", "vlm/decoder.onnx", "vlm/tokenizer.json", "vlm/chat_template.jinja")
+_VLM_FILES = {
+    "onnx": ("vlm/embed.onnx", "vlm/decoder.onnx", "vlm/tokenizer.json", "vlm/chat_template.jinja"),
+    "checkpoint": ("vlm/config.json", "vlm/tokenizer.json"),
+    "adapter": ("vlm/adapter_config.json", "vlm/adapter_model.safetensors"),
+}
 _VISION_FILES = ("vlm/vision.onnx",)
 _POLICY_FILES = ("policy/action_head.onnx", NORM)
 _SENSOR_FILES = ("policy/sensor_stream.onnx",)
@@ -66,9 +70,13 @@ def open_bundle(root: Path | str) -> Bundle:
             raise BundleError("is missing", where=path, remedy="copy the bundle again")
         if sha256_file(path) != expected:
             raise BundleError("has changed since export (sha256 differs)", where=path, remedy="copy the bundle again")
-    needed = (*(_VLM_FILES if manifest.vlm else ()), *(_POLICY_FILES if manifest.policy else ()))
-    if manifest.vlm and manifest.vlm.image_token_id is not None:
-        needed = (*needed, *_VISION_FILES)
+    needed = _POLICY_FILES if manifest.policy else ()
+    if vlm := manifest.vlm:
+        if vlm.form not in _VLM_FILES:
+            raise BundleError(f"has a VLM of form {vlm.form!r}", where=root / MANIFEST, remedy="upgrade ganglion")
+        needed = (*needed, *_VLM_FILES[vlm.form])
+        if vlm.form == "onnx" and vlm.image_token_id is not None:
+            needed = (*needed, *_VISION_FILES)
     robot, norm = _check_policy(root, manifest) if manifest.policy else (None, None)
     if norm and norm.sensor:
         needed = (*needed, *_SENSOR_FILES)

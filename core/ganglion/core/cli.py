@@ -109,6 +109,24 @@ COMMANDS: dict[str, Command] = {
         "merge, convert to ONNX and write a bundle with its parity table",
         "export",
     ),
+    "export verify": Command(
+        "ganglion.export.verify:VerifyConfig",
+        "ganglion.export.verify:run",
+        "measure a bundle again on this machine: hashes, parity, every gate",
+        "export",
+    ),
+    "export drift": Command(
+        "ganglion.export.drift:DriftConfig",
+        "ganglion.export.drift:run",
+        "what each way of merging an adapter costs, and which to take",
+        "export",
+    ),
+    "export plan": Command(
+        "ganglion.export.config:ExportConfig",
+        "ganglion.export.plan:run",
+        "what an export would do: files, sizes, peak memory; without doing it",
+        "export",
+    ),
     "doctor": Command(
         "ganglion.core.doctor:DoctorConfig",
         "ganglion.core.doctor:run",

@@ -42,12 +42,33 @@ class ParityRow:
 
 
 @dataclass(frozen=True)
-class VlmPart:
-    """The instruction VLM in `vlm/`: ONNX vision, embed and decoder, tokenizer.json, chat_template.jinja.
+class FileFigures:
+    """What a file costs on the machine that exported it; these alone may differ from export to export.
 
+    bytes     on disk, with the weights beside it
+    load_ms   until it can be asked
+    run_ms    median of one call, `of` what
+    peak_mb   memory of loading and calling it, at its largest
+    """
+
+    bytes: int
+    load_ms: float
+    run_ms: float
+    peak_mb: float
+    of: str
+
+
+@dataclass(frozen=True)
+class VlmPart:
+    """The instruction VLM in `vlm/`.
+
+    form: "onnx" is vision, embed and decoder as ONNX with tokenizer.json and chat_template.jinja; "checkpoint" a merged
+        Hugging Face checkpoint; "adapter" what training wrote, to be served beside its base.
     image_token_id: None for a language model, which has no vision.onnx; its image_processor is empty.
     context_tokens: prompt and answer together take at most so many.
-    precision: of the decoder's products.
+    precision: what products compute in, by "language" and "vision".
+    merge: "exact" into what the adapter was trained on, "original" into the base as published, "none".
+    opset: of ONNX files.
     image_processor keys: patch_size, temporal_patch_size, merge_size, min_pixels, max_pixels, image_mean, image_std.
     """
 
@@ -60,8 +81,10 @@ class VlmPart:
     eos_token_ids: tuple[int, ...]
     context_tokens: int
     image_processor: Mapping[str, Any]
-    precision: str
-    opset: int
+    precision: Mapping[str, str]
+    opset: int | None = None
+    form: str = "onnx"
+    merge: str = "exact"
 
 
 @dataclass(frozen=True)
@@ -71,6 +94,7 @@ class PolicyPart:
     config            the model's own configuration, as training wrote it
     receptive_frames  encoder frames after a reset until the output no longer depends on the reset
     instruction       what the policy was trained to follow when the robot names nothing else
+    precision         what products compute in, by "head" (with the sensor stream), "language" and "vision"
     """
 
     config: Mapping[str, Any]
@@ -78,7 +102,7 @@ class PolicyPart:
     receptive_frames: int
     frame_width: int
     instruction: str
-    precision: str
+    precision: Mapping[str, str]
     opset: int
     base_id: str | None = None
     base_hash: str | None = None
@@ -88,7 +112,13 @@ class PolicyPart:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of manifest.json. `files` maps each other file's path in the bundle to its sha256."""
+    """The whole of manifest.json.
+
+    requires  what must be installed to run the bundle, with versions
+    files     each other file's path in the bundle, and its sha256
+    packages  what was installed where it was made, by version, of all that took part
+    figures   by file; of "machine"
+    """
 
     format_version: int
     created_by: str
@@ -98,6 +128,9 @@ class Manifest:
     robot: Mapping[str, Any] | None = None
     vlm: VlmPart | None = None
     policy: PolicyPart | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    machine: str = ""
+    figures: Mapping[str, FileFigures] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -123,6 +156,9 @@ def manifest_from_dict(data: Any, where: object) -> Manifest:
     if vlm := manifest.get("vlm"):
         vlm = _build(VlmPart, vlm, where)
         manifest["vlm"] = VlmPart(**{**vlm, "eos_token_ids": tuple(vlm["eos_token_ids"])})
+    manifest["figures"] = {
+        name: FileFigures(**_build(FileFigures, found, where)) for name, found in manifest.get("figures", {}).items()
+    }
     if policy := manifest.get("policy"):
         manifest["policy"] = PolicyPart(**_build(PolicyPart, policy, where))
     return Manifest(**manifest)

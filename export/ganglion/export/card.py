@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ganglion.core.manifest import Manifest, ParityRow
+from ganglion.core.manifest import Manifest, ParityRow, VlmPart
+
+_MERGES = {
+    "exact": "merged into the weights that it was trained on",
+    "original": "merged into the base as published",
+    "none": "not merged",
+}
 
 
 def parity_lines(rows: Sequence[ParityRow]) -> list[str]:
@@ -19,14 +25,14 @@ def model_card(manifest: Manifest) -> str:
     facts = [f"| made by | {manifest.created_by} |"]
     if vlm := manifest.vlm:
         facts += [
-            f"| VLM | task `{vlm.task}`, {vlm.model_type}, {vlm.precision}, ONNX opset {vlm.opset} |",
+            f"| VLM | task `{vlm.task}`, {vlm.model_type}, {_parts(vlm.precision)}, {_form(vlm)} |",
             f"| its base | {vlm.base_id}, sha256 `{vlm.base_hash}` |",
-            f"| its adapter | sha256 `{vlm.adapter_hash}`, merged |",
+            f"| its adapter | sha256 `{vlm.adapter_hash}`, {_MERGES[vlm.merge]} |",
         ]
     if policy := manifest.policy:
         robot = (manifest.robot or {}).get("name", "unnamed")
         facts += [
-            f"| policy | robot `{robot}`, {policy.precision}, ONNX opset {policy.opset} |",
+            f"| policy | robot `{robot}`, {_parts(policy.precision)}, ONNX opset {policy.opset} |",
             f"| its instruction | {policy.instruction or 'none'} |",
             f"| its base | {policy.base_id or 'none'} |",
         ]
@@ -59,6 +65,14 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _parts(precision: Mapping[str, str]) -> str:
+    return ", ".join(f"{part} {kind}" for part, kind in precision.items())
+
+
+def _form(vlm: VlmPart) -> str:
+    return f"ONNX opset {vlm.opset}" if vlm.form == "onnx" else vlm.form
 
 
 def _cells(row: ParityRow) -> list[str]:

@@ -15,6 +15,7 @@ from ganglion.export.weights import CheckpointWeights
 
 SHARD_BYTES = 1_000_000_000  # of weights in one file, and in memory
 INDEX = "model.safetensors.index.json"
+_OF_THE_BASE = ("README.md", ".gitattributes")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf", INDEX)
 
 
@@ -39,7 +40,7 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     weights = {path.name for pattern in _WEIGHTS for path in base.folder.glob(pattern)}
     for file in sorted(base.folder.iterdir()):
-        if file.is_file() and file.name not in weights:
+        if file.is_file() and file.name not in weights and file.name not in _OF_THE_BASE:
             shutil.copyfile(file, folder / file.name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
@@ -51,6 +52,7 @@ def write_checkpoint(
         report(f"write checkpoint, part {len(files) + 1}")
         files.append(folder / f"part-{len(files)}.safetensors")
         save_file(shard, files[-1], {"format": "pt"})
+        files[-1].chmod(0o644)  # safetensors keeps a file to its writer; a server is somebody else
         places |= dict.fromkeys(shard, len(files) - 1)
     _name_shards(folder, files, places)
 

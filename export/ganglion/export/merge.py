@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from ganglion.core.bundle import sha256_file
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task
+from ganglion.export.targets import Precision
 from ganglion.export.weights import (
     ADAPTER_WEIGHTS,
     CheckpointWeights,
@@ -30,7 +30,7 @@ from ganglion.export.weights import (
 from ganglion.model.checkpoint import base_hash, checkpoint_folder, resolve_base
 from ganglion.model.vlm import load_vlm
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def open_adapter(folder: Path, base: str | None = None) -> Adapter:
         base_hash=found,
         hash=sha256_file(folder / ADAPTER_WEIGHTS),
         quantization=None if quantization == "none" else quantization,
-        dtype=_DTYPES.get(run.get("dtype", "float32"), torch.float32),
+        dtype=DTYPES.get(run.get("dtype", "float32"), torch.float32),
         run=run,
     )
 
@@ -104,13 +104,27 @@ def load_trained(adapter: Adapter) -> Any:
     return _with_adapter(base, adapter)
 
 
-def merged_weights(adapter: Adapter) -> MergedWeights:
-    """Float32 weights, read one by one, of a model that computes what `load_trained` does, without adapter and bits.
+def load_beside(adapter: Adapter, precision: Precision) -> Any:
+    """The adapter on its base as a server reads it: in 4 bits, or whole in a type."""
+    quantization = "nf4" if precision.language == "nf4" else None
+    base = load_vlm(adapter.base, quantization=quantization, dtype=DTYPES[precision.vision], device="cpu")
+    return _with_adapter(base, adapter)
+
+
+def merged_weights(adapter: Adapter, merge: str = "exact") -> MergedWeights:
+    """Float32 weights of the merged model, read one by one.
+
+    Args:
+        adapter: what to merge.
+        merge: "exact" computes what `load_trained` does, without adapter and bits; "original" puts the adapter on the
+            base as it is stored, whose weights it has not met.
 
     Raises:
         InputError: weights are missing, are not numbers, or the adapter does not fit its base.
     """
     folder = checkpoint_folder(adapter.base)
+    if merge == "original":
+        return MergedWeights(CheckpointWeights(folder, make_skeleton(folder)), adapter.folder)
     skeleton = make_skeleton(folder, adapter.quantization)
     return MergedWeights(
         CheckpointWeights(folder, skeleton),
@@ -121,12 +135,19 @@ def merged_weights(adapter: Adapter) -> MergedWeights:
     )
 
 
-def load_merged(adapter: Adapter) -> Any:
+def load_merged(adapter: Adapter, merge: str = "exact") -> Any:
     """A model of `merged_weights`, whole in memory."""
-    return filled(make_skeleton(checkpoint_folder(adapter.base)), merged_weights(adapter))
+    return filled(make_skeleton(checkpoint_folder(adapter.base)), merged_weights(adapter, merge))
+
+
+def merge_in_4_bits(adapter: Adapter) -> Any:
+    """The adapter merged by PEFT into weights that stay in 4 bits: for comparison, since it rounds the sum anew."""
+    return load_trained(adapter).merge_and_unload()
 
 
 def _with_adapter(base: Any, adapter: Adapter) -> Any:
+    from peft import PeftModel  # imports bitsandbytes, which ganglion.model.vlm has to quiet first
+
     try:
         return PeftModel.from_pretrained(base, adapter.folder).eval()
     except (ValueError, KeyError, RuntimeError, OSError) as error:

@@ -15,12 +15,12 @@ from ganglion.core.bundle import NORM
 from ganglion.core.manifest import ParityRow, PolicyPart
 from ganglion.core.normalization import write_normalization
 from ganglion.export.onnx_file import OPSET
-from ganglion.export.onnx_runner import open_onnx
 from ganglion.export.onnx_vlm import export_vl_encoder
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import VlPair, policy_parity
 from ganglion.export.prompt_files import write_prompt_files
 from ganglion.export.prompts import fresh_cases, make_prompts
+from ganglion.export.sessions import open_onnx
 from ganglion.model.backbone.backbone import Backbone, hidden_states
 from ganglion.model.backbone.finetune import merge_adapter
 from ganglion.model.policy.policy import VLAPolicy
@@ -49,7 +49,7 @@ def export_policy(policy_folder: Path, out: Path) -> tuple[PolicyPart, list[Pari
         receptive_frames=network.config.receptive_frames,
         frame_width=network.config.width,
         instruction=str(vl.get("instruction", "")),
-        precision="float32",
+        precision={"head": "float32", "language": "float32", "vision": "float32"},
         opset=OPSET,
         **backbone,
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
-import torch
-from torch import Tensor
+
+from ganglion.export.sessions import open_onnx
+
+if TYPE_CHECKING:  # graphs are asked on machines without torch, too
+    from torch import Tensor
 
 Array = npt.NDArray[Any]
-Positions = Callable[[Mapping[str, Tensor]], Tensor]
+Positions = Callable[[Mapping[str, "Tensor"]], "Tensor"]
 
 
 class OnnxVlm:
@@ -24,7 +26,7 @@ class OnnxVlm:
         positions: what a processor made of B prompts -> their (3, B, T) position ids; needed to generate.
     """
 
-    device, dtype = torch.device("cpu"), torch.float32  # as of a model, for whoever prepares its inputs
+    device = "cpu"  # as of a model, for whoever prepares its inputs
 
     def __init__(self, folder: Path, positions: Positions | None = None) -> None:
         self._positions = positions
@@ -80,8 +82,10 @@ class OnnxVlm:
             pad_token_id: stands after it.
             batch: what a processor made of B prompts, padded on the left; options of sampling are not looked at.
         """
+        import torch
+
         assert self._positions is not None
-        inputs = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        inputs = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
         arrays = {name: value.numpy() for name, value in inputs.items()}
         written: list[Array] = []
         ended = np.zeros(len(arrays["input_ids"]), np.bool_)
@@ -93,16 +97,16 @@ class OnnxVlm:
                 break
         return torch.cat([inputs["input_ids"], torch.from_numpy(np.stack(written, 1))], 1)
 
+    @property
+    def dtype(self) -> Any:
+        """What graphs are fed with."""
+        import torch
+
+        return torch.float32
+
     def _see(self, inputs: Mapping[str, Array]) -> Array:
         if self._vision is None or "pixel_values" not in inputs:
             return np.zeros((0, self._embed.get_inputs()[1].shape[1]), np.float32)
         image = {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
         (features,) = self._vision.run(None, image)
         return np.asarray(features)
-
-
-def open_onnx(path: Path) -> ort.InferenceSession:
-    """A CPU session; ONNX Runtime's own warnings stay out of the terminal."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

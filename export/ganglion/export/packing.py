@@ -67,6 +67,23 @@ class _Weight:
         return found.numpy()
 
 
+def packed_bytes(shape: tuple[int, ...], precision: str) -> int:
+    """Bytes that a weight takes in a graph.
+
+    Args:
+        shape: (N, K) of a Linear's weight, or any in float32 or float16.
+        precision: what its products compute in.
+    """
+    count = int(np.prod(shape))
+    if precision in ("float32", "float16"):
+        return count * (4 if precision == "float32" else 2)
+    n, k = shape
+    if precision == "int8":
+        return count + 4 * n
+    blocks = -(-k // BLOCK)
+    return n * blocks * (BLOCK // 2 + 4) + n * -(-blocks // 2)
+
+
 class _Latest:
     """Keeps what was made last, and nothing else: the parts of a packed weight are written one after the other."""
 

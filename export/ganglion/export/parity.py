@@ -21,7 +21,7 @@ from ganglion.export.onnx_runner import OnnxVlm
 from ganglion.export.prompts import Prompt
 
 GREEDY_TOKENS = 64
-_PROMPT_LOGITS = 32  # of a prompt, those of its last tokens are compared
+PROMPT_LOGITS = 32  # of a prompt, those of its last tokens are compared
 Floats = npt.NDArray[np.float32]
 Ask = Callable[[Prompt, Sequence[int] | None, int], Iterator[Floats]]
 """(prompt, tokens to go on with or None for the likeliest, how many) -> logits of the prompt's end, (T, V), then of
@@ -48,7 +48,7 @@ def ask_torch(model: Any) -> Ask:
     @torch.no_grad()
     def ask(prompt: Prompt, tokens: Sequence[int] | None, steps: int) -> Iterator[Floats]:
         positions = prompt.position_ids
-        inputs: dict[str, Any] = {**prompt.inputs, "logits_to_keep": _PROMPT_LOGITS, "use_cache": True}
+        inputs: dict[str, Any] = {**prompt.inputs, "logits_to_keep": PROMPT_LOGITS, "use_cache": True}
         inputs.pop("attention_mask", None)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
@@ -67,7 +67,7 @@ def ask_onnx(onnx: OnnxVlm) -> Ask:
 
     def ask(prompt: Prompt, tokens: Sequence[int] | None, steps: int) -> Iterator[Floats]:
         inputs = {name: value.numpy() for name, value in prompt.inputs.items()}
-        for logits in onnx.logits(inputs, prompt.position_ids.numpy(), steps, tokens, last=_PROMPT_LOGITS):
+        for logits in onnx.logits(inputs, prompt.position_ids.numpy(), steps, tokens, last=PROMPT_LOGITS):
             yield logits[0]
 
     return ask

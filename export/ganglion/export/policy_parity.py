@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from ganglion.core.manifest import ParityRow
-from ganglion.export.onnx_runner import open_onnx
+from ganglion.export.sessions import open_onnx
 from ganglion.model.policy.config import PolicyConfig
 from ganglion.model.policy.context import Context, context_fields
 from ganglion.model.policy.network import PolicyNetwork

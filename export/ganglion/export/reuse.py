@@ -9,7 +9,7 @@ from ganglion.core.bundle import MANIFEST, NORM, Bundle, open_bundle
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import ParityRow, PolicyPart, VlmPart
 
-_FILES: dict[str, tuple[str, ...]] = {"vlm": ("vlm/",), "policy": ("policy/", NORM)}
+_FILES: dict[str, tuple[str, ...]] = {"vlm": ("vlm/", "parity/vlm."), "policy": ("policy/", "parity/policy.", NORM)}
 
 
 def bundle_at(folder: Path | None) -> Bundle | None:

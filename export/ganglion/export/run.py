@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,86 +11,124 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from ganglion.core.bundle import Bundle, seal_bundle
+from ganglion.core.bundle import Bundle, open_bundle, seal_bundle
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, ParityRow, PolicyPart, VlmPart
 from ganglion.core.paths import written_aside
 from ganglion.core.specs import robot_from_dict, to_dict
 from ganglion.export.card import model_card, parity_lines
 from ganglion.export.config import ExportConfig, PrecisionOptions, checked, resolved
+from ganglion.export.figures import figures_of, machine
 from ganglion.export.gates import check
+from ganglion.export.merge import open_adapter
+from ganglion.export.packages import installed_packages
+from ganglion.export.quiet import quiet
+from ganglion.export.requirements import requirements_of
 from ganglion.export.reuse import bundle_at, take_over
+from ganglion.export.targets import FORMS
 
 
 def run(config: ExportConfig) -> None:
     """Write the bundle beside its place, move it there when it is whole, and print the parity table.
 
+    Several adapters are all looked at before the first is exported; what is done stays if a later one fails.
+
     Raises:
         InputError: nothing to export, the target is taken, or what was trained can't be used.
     """
     checked(config)
-    _quiet()
-    adapter_bundle, policy_bundle = bundle_at(config.adapter), bundle_at(config.policy)
-    if adapter_bundle and (config.data or config.precision != PrecisionOptions()):
-        raise InputError(
-            "is a bundle, whose VLM is taken over as it is: --data and --precision do nothing",
-            where=config.adapter,
-            remedy="leave them out, or give the adapter's own folder",
-        )
+    quiet()
+    adapters = config.adapters
+    for adapter in adapters:
+        _ = bundle_at(adapter) or open_adapter(adapter, config.base)
+    if len(adapters) < 2:
+        _export(config, adapters[0] if adapters else None)
+        return
+    for adapter in adapters:
+        _export(replace(config, adapter=adapter, out=config.out / adapter.name), adapter)
+
+
+def _export(config: ExportConfig, adapter: Path | None) -> None:
+    adapter_bundle, policy_bundle = bundle_at(adapter), bundle_at(config.policy)
+    if adapter_bundle:
+        _check_taken_over(config, adapter_bundle)
     robot = _read_robot(config.policy, policy_bundle) if config.policy else None
     with written_aside(config.out) as folder, tqdm(desc="export", disable=None, bar_format="{desc} [{elapsed}]") as bar:
         folder.mkdir()
-        vlm, policy, rows = _write_parts(config, adapter_bundle, policy_bundle, folder, bar)
+
+        def report(doing: str) -> None:
+            bar.set_description(f"export: {doing}")
+
+        vlm, rows = _write_vlm(config, adapter, adapter_bundle, folder, report)
+        policy, more = _write_policy(config, policy_bundle, folder, report)
+        rows += more
         if config.gate:
             check(rows)
+        report("measure")
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             created_by=f"ganglion {version('ganglion')}",
-            requires={
-                "python": ">=3.11",
-                "ganglion[serve]": f">={version('ganglion')}",
-                "onnxruntime": f">={version('onnxruntime')}",
-            },
+            requires=requirements_of(vlm, policy),
             files={},
             parity=tuple(rows),
             robot=robot,
             vlm=vlm,
             policy=policy,
+            packages=installed_packages(),
+            machine=machine(),
+            figures=figures_of(folder),
         )
         (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
         (folder / "export.yaml").write_text(yaml.safe_dump(resolved(config), sort_keys=False), encoding="utf-8")
         seal_bundle(folder, manifest)
+        open_bundle(folder)
     print("\n".join(parity_lines(rows)))
     print(f"bundle: {config.out}")
 
 
-def _write_parts(
-    config: ExportConfig, adapter_bundle: Bundle | None, policy_bundle: Bundle | None, folder: Path, bar: Any
-) -> tuple[VlmPart | None, PolicyPart | None, list[ParityRow]]:
-    def report(doing: str) -> None:
-        bar.set_description(f"export: {doing}")
+def _write_vlm(
+    config: ExportConfig, adapter: Path | None, bundle: Bundle | None, folder: Path, report: Any
+) -> tuple[VlmPart | None, list[ParityRow]]:
+    if adapter is None:
+        return None, []
+    part: Any
+    if bundle:
+        part, rows = take_over("vlm", bundle, folder)
+        return part, rows
+    from ganglion.export.vlm_part import add_vlm
 
-    vlm: Any = None
-    policy: Any = None
-    rows: list[ParityRow] = []
-    if config.adapter:
-        if adapter_bundle:
-            vlm, measured = take_over("vlm", adapter_bundle, folder)
-        else:
-            from ganglion.export.vlm_part import add_vlm
+    return add_vlm(config, adapter, folder, report)
 
-            vlm, measured = add_vlm(config, folder, report)
-        rows += measured
-    if config.policy:
-        report("policy")
-        if policy_bundle:
-            policy, measured = take_over("policy", policy_bundle, folder)
-        else:
-            from ganglion.export.onnx_policy import export_policy
 
-            policy, measured = export_policy(config.policy, folder)
-        rows += measured
-    return vlm, policy, rows
+def _write_policy(
+    config: ExportConfig, bundle: Bundle | None, folder: Path, report: Any
+) -> tuple[PolicyPart | None, list[ParityRow]]:
+    if config.policy is None:
+        return None, []
+    report("policy")
+    part: Any
+    if bundle:
+        part, rows = take_over("policy", bundle, folder)
+        return part, rows
+    from ganglion.export.onnx_policy import export_policy
+
+    return export_policy(config.policy, folder)
+
+
+def _check_taken_over(config: ExportConfig, bundle: Bundle) -> None:
+    if config.data or config.calibration or config.precision != PrecisionOptions():
+        raise InputError(
+            "is a bundle, whose VLM is taken over as it is: options for data and precision do nothing",
+            where=bundle.root,
+            remedy="leave them out, or give the adapter's own folder",
+        )
+    form = bundle.manifest.vlm.form if bundle.manifest.vlm else None
+    if form is not None and form != FORMS[config.target]:
+        raise InputError(
+            f"holds a VLM in the form {form!r}, --target {config.target} needs {FORMS[config.target]!r}",
+            where=bundle.root,
+            remedy="give the adapter's own folder",
+        )
 
 
 def _read_robot(policy: Path, bundle: Bundle | None) -> dict[str, Any]:
@@ -108,13 +145,3 @@ def _read_robot(policy: Path, bundle: Bundle | None) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"can't be read ({error})", where=where, remedy="train the policy again") from None
-
-
-def _quiet() -> None:
-    """Nothing but errors from the libraries."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()

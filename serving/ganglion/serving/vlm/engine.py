@@ -88,6 +88,8 @@ class VlmEngine:
         part = bundle.manifest.vlm
         if part is None:
             raise BundleError("holds no VLM", where=bundle.root, remedy="export one with --adapter")
+        if part.form != "onnx":
+            raise BundleError(f"holds a VLM as {part.form}, for vLLM", where=bundle.root, remedy="use --target onnx")
 
         def session(name: str) -> Any:
             return open_session(bundle.path(f"vlm/{name}.onnx"), threads=threads, providers=providers)
