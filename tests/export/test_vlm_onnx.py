@@ -28,6 +28,31 @@ def prompt_with(exported, images):
     return prompt
 
 
+def batch_with(exported, images, rows):
+    """Prompts with images of their own, the later ones longer, padded on the left."""
+    cases = fresh_cases(max(images * rows, 1), seed=images)
+    shown = [[case[0][0] for case in cases[row * images : (row + 1) * images]] for row in range(rows)]
+    chats = [
+        exported.processor.apply_chat_template(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image"}] * images + [{"type": "text", "text": "And now? " * (row + 1)}],
+                }
+            ],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        for row in range(rows)
+    ]
+    exported.processor.tokenizer.padding_side = "left"
+    flat = [image for row in shown for image in row] or None
+    batch = dict(exported.processor(text=chats, images=flat, padding=True, return_tensors="pt"))
+    if images:
+        assert len({tuple(grid) for grid in batch["image_grid_thw"].tolist()}) >= images
+    return batch
+
+
 def against_torch(exported, prompts, steps):
     traces = take_traces(ask_torch(exported.model), prompts, steps)
     return compare(ask_onnx(OnnxVlm(exported.folder)), prompts, traces, stage="onnx", against="merged")
@@ -37,18 +62,22 @@ def numpy_inputs(inputs):
     return {name: value.numpy() for name, value in inputs.items()}
 
 
+@pytest.mark.parametrize("rows", [1, 3], ids=["alone", "three prompts"])
 @pytest.mark.parametrize("images", CASES.values(), ids=CASES)
-def test_logits_and_32_greedy_tokens_equal_the_torch_model(exported, images):
-    model, prompt = exported.model, prompt_with(exported, images)
-    length = prompt.inputs["input_ids"].shape[1]
-    onnx = list(OnnxVlm(exported.folder).logits(numpy_inputs(prompt.inputs), prompt.position_ids.numpy(), 32))
+def test_logits_and_64_greedy_tokens_equal_the_torch_model(exported, images, rows):
+    model, inputs = exported.model, batch_with(exported, images, rows)
+    mask, length = inputs["attention_mask"].bool(), inputs["input_ids"].shape[1]
+    assert rows == 1 or not mask.all(), "nothing was padded"
+    onnx = OnnxVlm(exported.folder, functools.partial(position_ids, model))
+    (logits,) = onnx.logits(numpy_inputs(inputs), position_ids(model, inputs).numpy(), 0)
+    options = {"max_new_tokens": 64, "eos_token_id": [NEVER], "pad_token_id": 0}
     with torch.no_grad():
         model.model.rope_deltas = None
-        logits = model(**prompt.inputs).logits.numpy()
+        want = model(**inputs).logits
         model.model.rope_deltas = None
-        greedy = model.generate(**prompt.inputs, max_new_tokens=32, do_sample=False, eos_token_id=NEVER)[0, length:]
-    assert np.abs(onnx[0] - logits).max() <= 1e-4
-    assert [int(step[0, -1].argmax()) for step in onnx[:32]] == greedy.tolist()
+        greedy = model.generate(**inputs, **options, do_sample=False)[:, length:]
+    assert (torch.from_numpy(logits) - want)[mask].abs().max() <= 1e-4
+    assert torch.equal(onnx.generate(**inputs, **options)[:, length:], greedy)
 
 
 def test_the_parity_row_says_so(exported):
