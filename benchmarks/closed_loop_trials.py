@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from policy_graphs import with_graphs
 from tqdm import tqdm
 
 from ganglion.core.paths import write_json
@@ -38,6 +39,8 @@ def main() -> None:
     if not wanted:
         return
     policy = VLAPolicy.from_pretrained(args.policy)
+    if args.bundle:
+        policy = with_graphs(policy, args.bundle)
     conditions = Conditions(
         SECONDS,
         latency_ms=args.latency_ms,
@@ -77,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path, help="folder that 'ganglion train policy' wrote")
     parser.add_argument("--trials", type=Path, required=True, help="file for the outcomes")
+    parser.add_argument("--bundle", type=Path, help="a bundle of the policy, whose graphs are to drive")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--count", type=int, default=100, help="seeds")
     parser.add_argument("--latency_ms", type=float, default=0.0, help="from a frame's exposure until its features")
