@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -170,18 +172,45 @@ def test_wrong_usage_is_one_line_and_exit_2(args, message, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_export_leaves_no_half_bundle(trained, tmp_path):
-    out = tmp_path / "bundle"
-    command = [sys.executable, "-m", "ganglion.core.cli", "export", "--adapter", str(trained[0]), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+def start_export(*options, code="import sys; from ganglion.core.cli import main; sys.exit(main(sys.argv[1:]))"):
+    command = [sys.executable, "-c", code, "export", *map(str, options)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+@pytest.mark.parametrize("moment", [".bundle.*/bundle/vlm/*.onnx", ".bundle.*/bundle/parity/vlm.npz"], ids=Path)
+def test_a_killed_export_leaves_the_old_bundle_and_no_half_one(trained, bundle, tmp_path, moment):
+    out = shutil.copytree(bundle, tmp_path / "bundle")
+    before = open_bundle(out).manifest
+    process = start_export("--adapter", trained[0], "--out", out, "--parity_samples", "1", "--force")
     try:
-        while not (begun := list(tmp_path.glob(".bundle.*/bundle/vlm/*.onnx"))) and process.poll() is None:
-            time.sleep(0.05)
+        while not (begun := list(tmp_path.glob(moment))) and process.poll() is None:
+            time.sleep(0.01)
         assert begun
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not out.exists()
+        process.communicate()
+    assert open_bundle(out).manifest == before
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(trained, tmp_path):
+    """Where a file may be as large as a graph is not, as on a disk that has room for no more."""
+    limited = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
+        "from ganglion.core.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    options = ("--adapter", trained[0], "--out", tmp_path / "bundle", "--parity_samples", "1")
+    process = start_export(*options, code=limited)
+    _, error = process.communicate()
+    assert process.returncode == 1
+    assert "can't write: File too large; free space" in error and "\n" not in error.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_can_not_be_written_is_named_before_anything_is_computed(trained, capsys):
+    assert main(["export", "--adapter", str(trained[0]), "--out", "/proc/ganglion/bundle"]) == 1
+    assert "/proc/ganglion/bundle: can't write" in capsys.readouterr().err
 
 
 def test_a_flipped_byte_a_missing_file_and_a_newer_format_are_refused_by_name(bundle):
