@@ -13,6 +13,8 @@ from onnx import TensorProto, helper
 from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.errors import BundleError, InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest
+from ganglion.export.pbtxt import to_pbtxt
+from ganglion.export.targets import DEVICES as KNOWN
 from ganglion.export.triton_device import DEVICES
 from ganglion.export.triton_repository import write_repository
 
@@ -133,6 +135,16 @@ def test_on_every_device_every_configuration_is_one_that_triton_reads(tmp_path, 
         assert group.count >= 1
         assert int(config.parameters["intra_op_thread_count"].string_value) >= 1
         assert config.parameters["inter_op_thread_count"].string_value == "1"
+
+
+def test_any_text_is_read_back_as_it_was():
+    text = 'a "quoted" \\ word,\nand a line'
+    written = to_pbtxt({"name": text, "max_batch_size": 3}, ["a comment"])
+    assert text_format.Parse(written, ModelConfig()) == ModelConfig(name=text, max_batch_size=3)
+
+
+def test_there_is_a_configuration_for_every_device_that_export_knows():
+    assert tuple(DEVICES) == KNOWN
 
 
 def test_names_types_and_axes_are_the_graphs_own(bundle):

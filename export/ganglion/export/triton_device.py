@@ -29,9 +29,11 @@ class Device:
     workspace_bytes: int = 0
 
 
-# On a CPU one thread runs a tick's graph in about a millisecond, and two instances keep one robot from waiting for
-# another; a bound on threads keeps the large graphs from taking every core. A GPU runs one batch at a time at its best.
-# Orin shares its 8 to 64 GB between CPU and GPU; a Jetson rides on one robot, and may serve a few.
+# On a CPU a tick's graph runs on one thread, as in the in-process engine, and of two instances one is free while the
+# other serves another robot; a bound on threads keeps the large graphs from taking every core. A GPU is at its best
+# with one batch at a time. A Jetson rides on one robot and may serve a few, and its GPU shares the memory of the CPU.
+# There TensorRT is left to be asked for: a backend that was built without it, as NVIDIA says of the one for JetPack 5,
+# loads no model whose configuration names it.
 DEVICES = {
     "cpu": Device(gpu=False, most_robots=8, tick_instances=2, threads=4),
     "cuda": Device(gpu=True, most_robots=32, tick_instances=1, threads=1, workspace_bytes=4 * _GIB),
