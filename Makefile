@@ -3,13 +3,14 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TRITON ?= .venv-triton
 ROOMS := core model simulation training export serving robot_bridge demo
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: egl help run test acceptance learning check fast-test lint types layers clean
+.PHONY: egl help run test test-triton acceptance learning check fast-test lint types layers clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -18,7 +19,7 @@ run: $(READY) ## train, export, serve and stream on the built-in default; prints
 	$(BIN)/ganglion quickstart
 
 test: $(READY) egl ## every test
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance and not learning"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance and not learning and not triton"
 
 acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
 	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
@@ -26,10 +27,13 @@ acceptance: $(READY) ## run the main job and check every figure it must reach (m
 learning: $(READY) ## train gui_step and chess_board by their recipes and check what they reach (over an hour)
 	$(BIN)/python -m pytest tests/acceptance -v -m learning
 
+test-triton: $(READY) $(TRITON)/.ready ## serve a bundle's repository in a real Triton server, made in an environment of its own
+	GANGLION_TRITON_VENV=$(abspath $(TRITON)) $(BIN)/python -m pytest tests/triton -v -m triton
+
 check: lint types layers fast-test ## what to run before each commit
 
 fast-test: $(READY) egl ## the tests that need less than a few seconds each
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not acceptance and not learning"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not acceptance and not learning and not triton"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,7 +46,7 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 clean: ## remove the environment and what runs wrote
-	rm -rf $(VENV) runs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(TRITON) runs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # Tests render offscreen.
 egl:
@@ -53,4 +57,8 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(TRITON)/.ready: tests/triton/install.sh
+	PYTHON=$(PYTHON) $< $(TRITON)
 	@touch $@
