@@ -233,3 +233,14 @@ def test_a_flipped_byte_a_missing_file_and_a_newer_format_are_refused_by_name(bu
         weights.write_bytes(good)
         manifest.write_text(text)
     open_bundle(bundle)
+
+
+def test_a_bundle_taken_over_for_triton_holds_a_repository_around_the_same_files(bundle, tmp_path):
+    out = tmp_path / "triton"
+    assert main(["export", "--adapter", str(bundle), "--out", str(out), "--target", "triton"]) == 0
+    manifest = open_bundle(out).manifest
+    assert manifest.vlm == open_bundle(bundle).manifest.vlm
+    for name in ("vision", "embed", "decoder"):
+        assert f"triton/{name}/config.pbtxt" in manifest.files
+        assert (out / f"triton/{name}/1/model.onnx").samefile(out / f"vlm/{name}.onnx")
+    assert main(["export", "verify", str(out)]) == 0

@@ -26,6 +26,7 @@ from ganglion.export.quiet import quiet
 from ganglion.export.requirements import requirements_of
 from ganglion.export.reuse import bundle_at, take_over
 from ganglion.export.targets import FORMS
+from ganglion.export.triton_repository import write_repository
 
 
 def run(config: ExportConfig) -> None:
@@ -78,6 +79,8 @@ def _export(config: ExportConfig, adapter: Path | None) -> None:
             machine=machine(),
             figures=figures_of(folder),
         )
+        if config.target == "triton":
+            write_repository(folder, config.device)
         (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
         (folder / "export.yaml").write_text(yaml.safe_dump(resolved(config), sort_keys=False), encoding="utf-8")
         seal_bundle(folder, manifest)
