@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.images import ImageLike
-from ganglion.export.prompts import position_ids
+from ganglion.export.prompts import Prompt, position_ids, vl_feeds
 from ganglion.export.sessions import open_onnx
 from ganglion.model.policy.context import Context, context_fields
 from ganglion.model.policy.policy import VLAPolicy
@@ -75,6 +75,5 @@ class _Backbone:
         inputs = self._backbone.encode([shown], [goal]).inputs
         if not inputs:
             return torch.zeros(0, self._backbone.facts.vl_width)
-        feeds = {name: inputs[name].numpy() for name in ("pixel_values", "image_grid_thw", "input_ids")}
-        feeds["position_ids"] = position_ids(self._backbone.model, inputs).numpy()
-        return torch.from_numpy(self._encoder.run(None, feeds)[0][0])
+        prompt = Prompt(inputs, position_ids(self._backbone.model, inputs))
+        return torch.from_numpy(self._encoder.run(None, vl_feeds([prompt]))[0][0])

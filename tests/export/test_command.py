@@ -227,7 +227,7 @@ def test_a_flipped_byte_a_missing_file_and_a_newer_format_are_refused_by_name(bu
         weights.write_bytes(good)
         newer = json.loads(text) | {"format_version": FORMAT_VERSION + 1}
         manifest.write_text(json.dumps(newer))
-        with pytest.raises(BundleError, match=r"manifest\.json: has format version 2"):
+        with pytest.raises(BundleError, match=r"manifest\.json: has format version 3"):
             open_bundle(bundle)
     finally:
         weights.write_bytes(good)

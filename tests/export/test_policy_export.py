@@ -204,7 +204,7 @@ def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
     from PIL import Image
 
     from ganglion.export.onnx_policy import export_policy
-    from ganglion.export.prompts import position_ids
+    from ganglion.export.prompts import Prompt, position_ids, vl_feeds
     from ganglion.model.backbone.finetune import finetune, learning
     from ganglion.model.backbone.options import FinetuneOptions
 
@@ -221,9 +221,8 @@ def test_the_exported_encoder_has_what_the_backbone_learned(tmp_path):
     write_policy(tmp_path / "trained", seeing, backbone)
     export_policy(tmp_path / "trained", tmp_path / "bundle")
     inputs = backbone.encode([[image]], ["Go."]).inputs
-    feeds = {name: inputs[name].numpy() for name in ("pixel_values", "image_grid_thw", "input_ids")}
-    positions = position_ids(backbone.model.get_base_model(), inputs).numpy()
-    (found,) = session(tmp_path / "bundle", "vl_encoder.onnx").run(None, {**feeds, "position_ids": positions})
+    prompt = Prompt(inputs, position_ids(backbone.model.get_base_model(), inputs))
+    (found,) = session(tmp_path / "bundle", "vl_encoder.onnx").run(None, vl_feeds([prompt]))
     np.testing.assert_allclose(found, tuned.numpy(), atol=1e-5 * float(tuned.abs().max()), rtol=0)
     shutil.rmtree(tmp_path / "trained/backbone")
     with pytest.raises(InputError, match=r"trained/backbone: is missing: the backbone learned \(lora\)"):

@@ -48,8 +48,13 @@ GRAPHS = {
         },
     ),
     "policy/vl_encoder": (
-        {**PIXELS, "input_ids": (INT, 1, "tokens"), "position_ids": (INT, 3, 1, "tokens")},
-        {"vl_features": (FLOAT, 1, "tokens", 128)},
+        {
+            "pixel_values": (FLOAT, "batch", "patches", 1176),
+            "image_grid_thw": (INT, "batch", "images", 3),
+            "input_ids": (INT, "batch", "tokens"),
+            "position_ids": (INT, "batch", 3, "tokens"),
+        },
+        {"vl_features": (FLOAT, "batch", "tokens", 128)},
     ),
     "policy/sensor_stream": (
         {
@@ -77,7 +82,7 @@ GRAPHS = {
         {"actions": (FLOAT, "batch", 8, 7)},
     ),
 }
-BATCHED = {"sensor_stream", "action_head"}
+BATCHED = {"vl_encoder", "sensor_stream", "action_head"}
 
 
 def write_graph(path, inputs, outputs, weight=0.0):
@@ -189,7 +194,7 @@ def test_warm_up_names_every_input_in_shapes_that_the_model_takes(bundle):
 
 def test_warm_up_shows_a_picture_whose_grid_is_that_of_its_patches(bundle):
     for name in ("vision", "vl_encoder"):
-        (sample,) = configs(bundle)[name].model_warmup
+        sample = configs(bundle)[name].model_warmup[0]
         grid = sample.inputs["image_grid_thw"]
         data = (bundle / "triton" / name / "warmup" / grid.input_data_file).read_bytes()
         assert list(grid.dims) == [1, 3]

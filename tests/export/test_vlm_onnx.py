@@ -11,7 +11,7 @@ from ganglion.core.errors import InputError
 from ganglion.export.onnx_runner import OnnxVlm
 from ganglion.export.onnx_vlm import LANGUAGE_MODELS, export_vlm
 from ganglion.export.parity import ask_onnx, ask_torch, compare, take_traces
-from ganglion.export.prompts import Prompt, fresh_cases, make_prompts, position_ids
+from ganglion.export.prompts import Prompt, fresh_cases, make_prompts, position_ids, vl_feeds
 from ganglion.export.text_graph import HiddenStatesGraph
 from ganglion.model.backbone.backbone import cut, hidden_states
 
@@ -141,7 +141,7 @@ def test_the_hidden_states_graph_equals_the_features_a_policy_was_trained_on(exp
     graph = HiddenStatesGraph(model)
     with torch.no_grad():
         want = hidden_states(model, inputs)
-        found = graph(inputs["pixel_values"], inputs["image_grid_thw"], inputs["input_ids"], prompt.position_ids)
+        found = graph(*(torch.from_numpy(part) for part in vl_feeds([prompt]).values()))
     assert torch.allclose(found, want, atol=2e-5)
 
 

@@ -79,9 +79,9 @@ FEEDS = {
     "picture and instruction": (
         "vl_encoder",
         lambda r: {
-            **pixels(r, (1, 8, 8)),
+            **{name: value[None] for name, value in pixels(r, (1, 8, 8)).items()},
             "input_ids": r.integers(0, 1000, (1, 25)),
-            "position_ids": np.tile(np.arange(25), (3, 1, 1)),
+            "position_ids": np.tile(np.arange(25), (1, 3, 1)),
         },
     ),
     "a hop": ("sensor_stream", hop),

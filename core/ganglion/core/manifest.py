@@ -8,7 +8,7 @@ from typing import Any
 
 from ganglion.core.errors import BundleError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,13 @@ def manifest_from_dict(data: Any, where: object) -> Manifest:
     """Read a manifest back.
 
     Raises:
-        BundleError: it is of a newer format, or keys are missing or unknown.
+        BundleError: it is of another format, or keys are missing or unknown.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("format_version"), int):
         raise BundleError("is not a bundle manifest", where=where, remedy="export the bundle again")
-    if data["format_version"] > FORMAT_VERSION:
+    if data["format_version"] != FORMAT_VERSION:
         raise BundleError(
-            f"has format version {data['format_version']}, this ganglion reads up to {FORMAT_VERSION}",
+            f"has format version {data['format_version']}, this ganglion reads {FORMAT_VERSION}",
             where=where,
             remedy="upgrade ganglion or export again",
         )

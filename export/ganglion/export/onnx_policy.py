@@ -19,7 +19,7 @@ from ganglion.export.onnx_vlm import export_vl_encoder
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import VlPair, policy_parity
 from ganglion.export.prompt_files import write_prompt_files
-from ganglion.export.prompts import fresh_cases, make_prompts
+from ganglion.export.prompts import fresh_cases, make_prompts, vl_feeds
 from ganglion.export.sessions import open_onnx
 from ganglion.model.backbone.backbone import Backbone, hidden_states
 from ganglion.model.backbone.finetune import merge_adapter
@@ -79,7 +79,6 @@ def _vl_pairs(backbone: Backbone, folder: Path, cameras: int) -> list[VlPair]:
     for prompt in make_prompts(backbone.model, backbone.encode.processor, images):
         with torch.no_grad():
             trained = hidden_states(backbone.model, prompt.inputs).numpy()
-        feeds = {name: prompt.inputs[name].numpy() for name in ("pixel_values", "image_grid_thw", "input_ids")}
-        (onnx,) = encoder.run(None, {**feeds, "position_ids": prompt.position_ids.numpy()})
+        (onnx,) = encoder.run(None, vl_feeds([prompt]))
         pairs.append(VlPair(trained, onnx))
     return pairs

@@ -74,7 +74,8 @@ def export_vlm(
 def export_vl_encoder(model: Any, path: Path) -> None:
     """Write the graph from image and instruction to VL features, of a float32 Qwen-VL that was cut at their layer.
 
-    Inputs pixel_values, image_grid_thw, input_ids (1, T), position_ids (3, 1, T); output vl_features (1, T, width).
+    Inputs pixel_values (B, patches, patch values), image_grid_thw (B, images, 3), input_ids (B, T), position_ids
+    (B, 3, T); output vl_features (B, T, width).
 
     Raises:
         InputError: the family is unknown here.
@@ -83,13 +84,19 @@ def export_vl_encoder(model: Any, path: Path) -> None:
     pixel_values, grid = example_pixels(model)
     tokens = pixel_values.shape[0] // model.config.vision_config.spatial_merge_size**2
     ids = torch.cat([torch.zeros(1, 4), torch.full((1, tokens), model.config.image_token_id), torch.ones(1, 3)], 1)
+    one = (pixel_values, grid, ids[0].long(), torch.arange(ids.shape[1]).expand(3, -1))
     write_onnx(
         HiddenStatesGraph(model.eval()),
-        (pixel_values, grid, ids.long(), torch.arange(ids.shape[1]).expand(3, 1, -1).contiguous()),
+        tuple(torch.stack([part, part]) for part in one),
         path,
         inputs=("pixel_values", "image_grid_thw", "input_ids", "position_ids"),
         outputs=("vl_features",),
-        dynamic=(_PIXELS, _GRID, {1: "tokens"}, {2: "tokens"}),
+        dynamic=(
+            {0: "batch", 1: "patches"},
+            {0: "batch", 1: "images"},
+            {0: "batch", 1: "tokens"},
+            {0: "batch", 2: "tokens"},
+        ),
     )
 
 

@@ -70,6 +70,26 @@ def task_prompts(model: Any, processor: Any, examples: Sequence[Example]) -> lis
     return prompts
 
 
+def vl_feeds(prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+    """What vl_encoder.onnx takes for B robots, all shown pictures of the same sizes; instructions may differ in length.
+
+    pixel_values (B, patches, patch values), image_grid_thw (B, images, 3), input_ids (B, T), position_ids (B, 3, T).
+    """
+    longest = max(prompt.inputs["input_ids"].shape[1] for prompt in prompts)
+    rows = []
+    for prompt in prompts:
+        behind = longest - prompt.inputs["input_ids"].shape[1]
+        rows.append(
+            {
+                "pixel_values": prompt.inputs["pixel_values"].numpy(),
+                "image_grid_thw": prompt.inputs["image_grid_thw"].numpy(),
+                "input_ids": np.pad(prompt.inputs["input_ids"].numpy()[0], (0, behind)),
+                "position_ids": np.pad(prompt.position_ids.numpy()[:, 0], ((0, 0), (0, behind))),
+            }
+        )
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
 def position_ids(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
     """The library's own position ids, (3, B, T); `model` may be a skeleton."""
     ids, token = inputs["input_ids"], image_token_id(model)

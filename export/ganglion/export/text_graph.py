@@ -71,7 +71,9 @@ class DecoderGraph(nn.Module):
 class HiddenStatesGraph(nn.Module):
     """Image and instruction -> the last hidden states of a model that was cut (ganglion.model.backbone).
 
-    pixel_values, image_grid_thw, input_ids (1, T), position_ids (3, 1, T) -> vl_features (1, T, H).
+    pixel_values (B, patches, patch values), image_grid_thw (B, images, 3), input_ids (B, T), position_ids (B, 3, T)
+    -> vl_features (B, T, H): of B robots, whose pictures have as many patches each. A shorter instruction is filled up
+    behind its end, which changes nothing before it; its features there mean nothing.
     """
 
     def __init__(self, model: Any) -> None:
@@ -82,8 +84,9 @@ class HiddenStatesGraph(nn.Module):
 
     def forward(self, pixel_values: Tensor, image_grid_thw: Tensor, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """See the class."""
-        embeds = self.embed(input_ids, self.vision(pixel_values, image_grid_thw))
-        return run_text(self.text, embeds, torch.ones_like(input_ids), position_ids, self.levels, None)
+        embeds = self.embed(input_ids, self.vision(pixel_values.flatten(0, 1), image_grid_thw.flatten(0, 1)))
+        positions = position_ids.transpose(0, 1)
+        return run_text(self.text, embeds, torch.ones_like(input_ids), positions, self.levels, None)
 
 
 def run_text(

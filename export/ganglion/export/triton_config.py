@@ -1,9 +1,9 @@
 """The Triton configuration of one graph: what it says about tensors is the graph's own, the rest is decided here.
 
-Batching: requests are put together where every tensor counts rows on its first axis, which is the policy's
-sensor_stream and action_head. Elsewhere a first axis counts patches or tokens of one request (vision, embed), or is not
-the batch (decoder, vl_encoder): those take one request at a time. A batch never waits for more robots: what arrives
-while one runs makes the next, so batches grow with the load by themselves, and any wait would be added to each tick.
+Batching: requests are put together where every tensor counts rows on its first axis, which is the policy's models.
+Elsewhere a first axis counts patches or tokens of one request (vision, embed), or is not the batch (decoder): those
+take one request at a time. A batch never waits for more robots: what arrives while one runs makes the next, so batches
+grow with the load by themselves, and any wait would be added to each tick.
 
 State: sensor_stream takes its state and gives it back, as any other tensor. So hops of different robots share a batch,
 whoever holds the state can reset it at a gap, and the model runs on every backend. A second configuration, `stateful`,

@@ -70,10 +70,10 @@ class VlEncoder:
         pixel_values, grid = self._preprocess([frame.jpeg for frame in frames])
         input_ids, position_ids = self._encode_prompt(instruction, tuple(map(tuple, grid.tolist())))
         feeds = {
-            "pixel_values": pixel_values,
-            "image_grid_thw": grid,
+            "pixel_values": pixel_values[None],
+            "image_grid_thw": grid[None],
             "input_ids": input_ids,
-            "position_ids": position_ids,
+            "position_ids": position_ids.transpose(1, 0, 2),
         }
         (features,) = self._session.run(None, feeds)
         exposed_ns = min(frame.stamp_ns for frame in frames)
