@@ -6,8 +6,8 @@
     int4     weights in 4 bits, one scale for each 32 of a column; activations in 8 bits where the machine gains by it
 
 Products of two activations (attention) keep float32: in 8 bits they lose what a policy was trained for. So do norms,
-softmax, carried state, and products too small to gain by it. No row's result depends on another row: not on what else is
-in its batch, and not on a token with far larger activations than the rest.
+softmax, carried state, and products too small to gain by it. No row's result depends on another row: not on what else
+is in its batch, and not on a token with far larger activations than the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 BLOCK = 32  # weights of a column that share a scale
-_SMALLEST = 32  # rows or columns of a weight, of which fewer gain nothing
+SMALLEST = 32  # rows or columns of a weight, of which fewer gain nothing
 _MICROSOFT = "com.microsoft"
 _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level
 _STEP, _MIDDLE = np.float32(1 / 127), np.uint8(128)  # 8 bits from -1 to 1; unsigned, for which the kernels are made
@@ -44,7 +44,7 @@ def pack_weights(model: ir.Model, precision: str | Mapping[str, str]) -> None:
     for node in list(model.graph):
         if node.op_type == "MatMul" and (weight := _Weight.of(node)):
             asked = next((of for start, of in parts.items() if weight.name.startswith(start)), "float32")
-            rewrite = kinds[asked if min(weight.k, weight.n) >= _SMALLEST else "float32"]
+            rewrite = kinds[asked if min(weight.k, weight.n) >= SMALLEST else "float32"]
             rewrite(model.graph, node, weight, shared)
     _drop_unused(model.graph)
 
@@ -173,7 +173,7 @@ def _float16(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -
 
 
 def _rows(graph: ir.Graph, x: ir.Value, bits: int, shared: _Shared) -> tuple[list[ir.Node], ir.Value, ir.Value]:
-    """x in 8 or 16 bits, divided by the largest magnitude of each row, and that; before them the nodes that are new.
+    """Activations in 8 or 16 bits, divided by the largest magnitude of each row, and that; first the new nodes.
 
     With one scale for the whole tensor, as DynamicQuantizeLinear has it, an answer would depend on what else is in its
     batch, and one token with large activations, as language models have them (Sun et al. 2024, arXiv 2402.17762), would
