@@ -19,7 +19,7 @@ from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import MAX_ABS, ask, parity_row, rounded_stream_row, stream_row
 from ganglion.export.policy_questions import fresh_questions, kept_questions
 from ganglion.export.policy_stages import GraphPolicy, TrainedPolicy
-from ganglion.export.policy_vl import PolicyViews
+from ganglion.export.policy_vl import VL_ENCODER, PolicyViews
 from ganglion.export.prompt_files import write_prompt_files
 from ganglion.export.targets import FLOAT32, Precision
 from ganglion.model.policy.kept_moments import read_moments
@@ -61,7 +61,7 @@ def export_policy(
         _write_graphs(network, folder, "float32" if calibrated else wanted.head)
         if calibrated:
             calibrate_policy(folder, config, calibration)
-        if views:
+        if views and (wanted.vlm != FLOAT32.vlm or not (folder / VL_ENCODER).is_file()):
             views.write(folder, wanted)
         return GraphPolicy(folder, config, views.exported(folder) if views else ())
 

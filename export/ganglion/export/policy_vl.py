@@ -16,6 +16,7 @@ from ganglion.export.targets import Precision
 from ganglion.model.backbone.backbone import Backbone, hidden_states
 from ganglion.model.backbone.finetune import merge_adapter
 
+VL_ENCODER = "vl_encoder.onnx"
 _IMAGES = 4
 Array = npt.NDArray[np.float32]
 
@@ -45,7 +46,7 @@ class PolicyViews:
 
     def write(self, folder: Path, precision: Precision) -> None:
         """Write vl_encoder.onnx."""
-        export_vl_encoder(self._model, folder / "vl_encoder.onnx", language=precision.language, vision=precision.vision)
+        export_vl_encoder(self._model, folder / VL_ENCODER, language=precision.language, vision=precision.vision)
 
     @torch.no_grad()
     def trained(self) -> list[Array]:
@@ -54,7 +55,7 @@ class PolicyViews:
 
     def exported(self, folder: Path) -> list[Array]:
         """The same by vl_encoder.onnx."""
-        encoder, found = open_onnx(folder / "vl_encoder.onnx"), []
+        encoder, found = open_onnx(folder / VL_ENCODER), []
         for prompt in self.prompts:
             found += encoder.run(None, vl_feeds([prompt]))
         return found
