@@ -15,8 +15,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from ganglion.export.packing import SMALLEST, pack_weights, part_biases
+from ganglion.export.packing import SMALLEST
 
+PRODUCTS = ("MatMul", "Gemm")
 Feeds = Mapping[str, npt.NDArray[Any]]
 
 
@@ -37,15 +38,17 @@ def calibrate(path: Path, feeds: Sequence[Feeds]) -> None:
 
 
 def _prepare(model: ir.Model) -> list[str]:
-    """Part biases from products and name every node; returns the names of the products worth quantizing."""
+    """Name every node; returns the names of the products worth quantizing.
+
+    A bias stays within its Gemm: of the two nodes that it might be, the optimizer makes one again before it looks for
+    whole-number products, and then finds none.
+    """
     graph = model.graph
-    part_biases(graph)  # a bias within a Gemm would be rounded too, and bend the scales of its weights
-    pack_weights(model, "float32")
     for index, node in enumerate(graph):
         node.name = f"node_{index}"
     # Without this mark the library asks for a preparation that the exporter has done already.
     model.metadata_props["onnx.quant.pre_process"] = "onnxruntime.quant"
-    return [str(node.name) for node in graph if node.op_type == "MatMul" and _is_worth_it(node.inputs[1])]
+    return [str(node.name) for node in graph if node.op_type in PRODUCTS and _is_worth_it(node.inputs[1])]
 
 
 def _is_worth_it(weight: ir.Value | None) -> bool:
@@ -75,11 +78,11 @@ def _quantize(model: ir.Model, products: list[str], path: Path, feeds: Sequence[
         path,
         Reader(),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["MatMul"],
+        op_types_to_quantize=list(PRODUCTS),
         nodes_to_quantize=products,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
-        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
+        extra_options={"OpTypesToExcludeOutputQuantization": list(PRODUCTS)},
     )

@@ -40,7 +40,7 @@ def pack_weights(model: ir.Model, precision: str | Mapping[str, str]) -> None:
     shared = _Shared()
     if set(parts.values()) != {"float32"}:
         model.graph.opset_imports[_MICROSOFT] = 1
-        part_biases(model.graph)
+        _part_biases(model.graph)
     for node in list(model.graph):
         if node.op_type == "MatMul" and (weight := _Weight.of(node)):
             asked = next((of for start, of in parts.items() if weight.name.startswith(start)), "float32")
@@ -117,7 +117,7 @@ class _Shared:
         return self._parts
 
 
-def part_biases(graph: ir.Graph) -> None:
+def _part_biases(graph: ir.Graph) -> None:
     """Make two nodes of x @ w + b, where the exporter made one."""
     for node in list(graph):
         if node.op_type != "Gemm":
