@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from ganglion.export.config import PRECISIONS
 from ganglion.export.onnx_file import write_onnx
 from ganglion.export.packing import BLOCK
 
 pytestmark = pytest.mark.slow
 WIDTH = 80  # no multiple of a block
+PRECISIONS = ("float32", "float16", "int8", "int4")
 
 
 class Attending(nn.Module):
@@ -41,7 +41,7 @@ def answer(path, x):
     return y
 
 
-@pytest.mark.parametrize(("precision", "limit"), [("float32", 1e-6), ("int8", 0.02), ("int4", 0.15)])
+@pytest.mark.parametrize(("precision", "limit"), [("float32", 1e-6), ("float16", 2e-3), ("int8", 0.02), ("int4", 0.15)])
 def test_it_computes_the_same_within_its_precision(tmp_path, precision, limit):
     module = written(tmp_path / "m.onnx", precision)
     x = np.random.default_rng(0).normal(size=(4, 5, WIDTH)).astype(np.float32)
@@ -56,12 +56,12 @@ def test_products_of_activations_keep_float32_and_a_weight_is_stored_once(tmp_pa
     written(tmp_path / "m.onnx", precision)
     graph = onnx.load(tmp_path / "m.onnx").graph
     kinds = [node.op_type for node in graph.node]
-    products = {"float32": "MatMul", "int8": "MatMulInteger", "int4": "MatMulNBits"}[precision]
-    assert kinds.count("MatMul") == (6 if precision == "float32" else 2)
-    assert precision == "float32" or kinds.count(products) == 4
+    products = {"int8": "MatMulIntegerToFloat", "int4": "MatMulNBits"}.get(precision, "MatMul")
+    assert kinds.count("MatMul") == (6 if products == "MatMul" else 2)
+    assert products == "MatMul" or kinds.count(products) == 4
     stored = sum(len(tensor.raw_data) for tensor in graph.initializer)
     weights = 4 * WIDTH * WIDTH
-    bits = {"float32": 32, "int8": 8, "int4": 4 + 40 / BLOCK}[precision]
+    bits = {"float32": 32, "float16": 16, "int8": 8, "int4": 4 + 40 / BLOCK}[precision]
     padding = 1.25 if precision == "int4" else 1.05  # 80 of a column fill 96
     assert weights * bits / 8 <= stored <= weights * bits / 8 * padding + 4000
     assert not any(node.op_type == "Transpose" and node.input[0].endswith("weight") for node in graph.node)
@@ -91,3 +91,74 @@ def test_the_same_weights_give_the_same_bytes_and_name_no_place(tmp_path):
         one, other = (file.read_bytes() for file in files)
         assert one == other
         assert b".py" not in one and str(tmp_path).encode() not in one
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8", "int4"])
+def test_a_row_is_the_same_alone_and_beside_one_that_is_far_larger(tmp_path, precision):
+    module = written(tmp_path / "m.onnx", precision, nn.Linear(WIDTH, WIDTH))
+    x = np.random.default_rng(0).normal(size=(2, 3, WIDTH)).astype(np.float32)
+    alone = answer(tmp_path / "m.onnx", x[:1])
+    x[1] *= 1000
+    assert np.array_equal(answer(tmp_path / "m.onnx", x)[:1], alone)
+    want = module(torch.from_numpy(x[:1])).detach().numpy()
+    assert np.abs(alone - want).max() / np.abs(want).max() < 0.15
+
+
+def test_products_of_the_same_activations_share_their_8_bits(tmp_path):
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.up, self.down = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+
+        def forward(self, x):
+            return self.down(torch.sigmoid(self.gate(x)) * self.up(x))
+
+    written(tmp_path / "m.onnx", "int8", Gated())
+    kinds = [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
+    assert kinds.count("MatMulIntegerToFloat") == 3
+    assert kinds.count("QuantizeLinear") == 2
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8", "int4"])
+def test_a_layer_of_rows_without_a_batch_is_packed_too(tmp_path, precision):
+    """The exporter writes its product and its bias as one node."""
+    torch.manual_seed(0)
+    layer, path = nn.Linear(WIDTH, 2 * WIDTH), tmp_path / "m.onnx"
+    names = {"inputs": ("x",), "outputs": ("y",)}
+    write_onnx(layer, (torch.zeros(3, WIDTH),), path, dynamic=({0: "rows"},), precision=precision, **names)
+    stored = sum(len(tensor.raw_data) for tensor in onnx.load(path).graph.initializer)
+    assert stored < layer.weight.numel() * 2.1
+    x = np.random.default_rng(0).normal(size=(5, WIDTH)).astype(np.float32)
+    want = layer(torch.from_numpy(x)).detach().numpy()
+    assert np.abs(answer(path, x) - want).max() / np.abs(want).max() < 0.15
+
+
+def test_a_row_of_zeros_gives_the_bias(tmp_path):
+    layer = written(tmp_path / "m.onnx", "int8", nn.Linear(WIDTH, WIDTH))
+    found = answer(tmp_path / "m.onnx", np.zeros((1, 1, WIDTH), np.float32))
+    assert np.array_equal(found[0, 0], layer.bias.detach().numpy())
+
+
+def test_what_overflows_16_bits_does_not_overflow(tmp_path):
+    layer = written(tmp_path / "m.onnx", "float16", nn.Linear(WIDTH, WIDTH))
+    x = np.random.default_rng(0).normal(size=(1, 3, WIDTH)).astype(np.float32) * 1e6
+    want = layer(torch.from_numpy(x)).detach().numpy()
+    assert np.abs(want).max() > np.finfo(np.float16).max
+    np.testing.assert_allclose(answer(tmp_path / "m.onnx", x), want, atol=2e-3 * np.abs(want).max(), rtol=0)
+
+
+def test_products_too_small_to_gain_by_it_keep_float32(tmp_path):
+    for precision in PRECISIONS:
+        module = written(tmp_path / "m.onnx", precision, nn.Linear(WIDTH, 7))
+        x = np.random.default_rng(0).normal(size=(1, 3, WIDTH)).astype(np.float32)
+        want = module(torch.from_numpy(x)).detach().numpy()
+        np.testing.assert_allclose(answer(tmp_path / "m.onnx", x), want, atol=1e-6, rtol=0)
+
+
+def test_parts_of_a_graph_have_a_precision_each(tmp_path):
+    path, module = tmp_path / "m.onnx", Attending()
+    names = {"inputs": ("x",), "outputs": ("y",), "precision": {"first.": "int8", "second.": "float16"}}
+    write_onnx(module, (torch.zeros(2, 3, WIDTH),), path, dynamic=({0: "batch", 1: "rows"},), **names)
+    stored = {tensor.name: tensor.data_type for tensor in onnx.load(path).graph.initializer}
+    assert stored["first.weight.int8"] == onnx.TensorProto.INT8
+    assert stored["second.weight.float16"] == onnx.TensorProto.FLOAT16

@@ -128,16 +128,21 @@ def test_parity_is_within_its_limits_and_names_its_stages(exported):
 
 
 def test_parity_sees_weights_that_differ(exported, tmp_path):
-    from ganglion.export.policy_parity import policy_parity
+    from ganglion.export.policy_parity import ask, parity_row, stream_row
+    from ganglion.export.policy_questions import fresh_questions
+    from ganglion.export.policy_stages import GraphPolicy, TrainedPolicy
 
     policy, folder, _, _ = exported
     changed = type(policy)(policy.config).eval()
     changed.load_state_dict(policy.state_dict())
     with torch.no_grad():
         changed.encoder.blocks[0].qkv.weight += 1e-2
-    onnx, stream = policy_parity(changed, folder / "policy", [])
-    assert onnx.max_abs > 1e-4
-    assert stream.max_abs > 1e-4
+    fresh = fresh_questions(policy.config, 0)
+    trained, graphs = (
+        ask(of, fresh, []) for of in (TrainedPolicy(changed), GraphPolicy(folder / "policy", policy.config))
+    )
+    assert parity_row("onnx", "trained", graphs, trained, trained, 0.01).max_abs > 1e-4
+    assert stream_row("stream", graphs, trained).failures()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "robot.json", "norm.json"])

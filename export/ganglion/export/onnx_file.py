@@ -35,7 +35,7 @@ def write_onnx(
     inputs: Sequence[str],
     outputs: Sequence[str],
     dynamic: Sequence[Any],
-    precision: str = "float32",
+    precision: str | Mapping[str, str] = "float32",
     read: Read | None = None,
 ) -> None:
     """Export `module(*args)` to `path` with torch's exporter.
@@ -47,7 +47,7 @@ def write_onnx(
         inputs: graph input names, flat.
         outputs: graph output names, flat.
         dynamic: for each argument a mapping from axis to axis name, or a list of those; {} for a fixed shape.
-        precision: what products with weights compute in, see ganglion.export.packing.
+        precision: what products with weights compute in, or those of them whose names begin so, see packing.py.
         read: gives the weights of a parameter, float32 on the CPU; default is the parameter itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

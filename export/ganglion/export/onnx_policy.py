@@ -1,84 +1,104 @@
 """A trained sensor policy as the `policy/` part of a bundle: ONNX graphs, normalization, and what the VL encoder needs.
 
-Reads the folder that `ganglion train policy` wrote (ganglion.model.policy.policy).
+Reads the folder that `ganglion train policy` wrote (ganglion.model.policy.policy). The graphs are written in float32
+and measured; where fewer bits are asked for, written anew and measured again.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from ganglion.core.bundle import NORM
 from ganglion.core.manifest import ParityRow, PolicyPart
 from ganglion.core.normalization import write_normalization
+from ganglion.export.gates import METRIC_LOSS
 from ganglion.export.onnx_file import OPSET
-from ganglion.export.onnx_vlm import export_vl_encoder
+from ganglion.export.policy_calibration import calibrate_policy, check_enough
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
-from ganglion.export.policy_parity import VlPair, policy_parity
+from ganglion.export.policy_parity import MAX_ABS, ask, parity_row, rounded_stream_row, stream_row
+from ganglion.export.policy_questions import fresh_questions, kept_questions
+from ganglion.export.policy_stages import GraphPolicy, TrainedPolicy
+from ganglion.export.policy_vl import VL_ENCODER, PolicyViews
 from ganglion.export.prompt_files import write_prompt_files
-from ganglion.export.prompts import fresh_cases, make_prompts, vl_feeds
-from ganglion.export.sessions import open_onnx
-from ganglion.model.backbone.backbone import Backbone, hidden_states
-from ganglion.model.backbone.finetune import merge_adapter
+from ganglion.export.targets import FLOAT32, Precision
+from ganglion.model.policy.kept_moments import read_moments
+from ganglion.model.policy.network import PolicyNetwork
 from ganglion.model.policy.policy import VLAPolicy
 
-_IMAGES = 4
-MAX_ABS = 1e-4  # of a normalized action, or of a frame
 
+def export_policy(
+    policy_folder: Path, out: Path, precision: Precision = FLOAT32, *, calibrated: bool = False
+) -> tuple[PolicyPart, list[ParityRow]]:
+    """Write `out`/policy and `out`/norm.json; returns the manifest's part and the parity rows, with limits.
 
-def export_policy(policy_folder: Path, out: Path) -> tuple[PolicyPart, list[ParityRow]]:
-    """Write `out`/policy and `out`/norm.json; returns the manifest's part and the parity rows.
+    Args:
+        policy_folder: what was trained.
+        out: the bundle in the making.
+        precision: "head" is of action_head.onnx and sensor_stream.onnx, the others of vl_encoder.onnx.
+        calibrated: a head in int8 has fixed scales, from half of the real moments in the policy's folder, in the place
+            of scales for each row anew. Quicker with many rows in a call; what is unlike those moments is cut off.
 
     Raises:
-        InputError: a file is missing or unreadable, parts contradict each other or the base they were trained on, or
-            the base is of a family that can't be exported.
+        InputError: a file is missing or unreadable, parts contradict each other or the base they were trained on, the
+            base is of a family that can't be exported, or there is too little to calibrate on.
+        ValueError: another head than int8 is to be calibrated.
     """
+    if calibrated and precision.head != "int8":
+        raise ValueError(f"a head in {precision.head} isn't calibrated")
     policy, folder = VLAPolicy.from_pretrained(policy_folder, vl_precision="float32"), out / "policy"
-    network, vl = policy.network, policy.vl or {}
-    if network.encoder is not None:
-        write_sensor_stream(network.encoder, folder / "sensor_stream.onnx")
-    write_action_head(network.expert, folder / "action_head.onnx")
+    network, vl, config = policy.network, policy.vl or {}, policy.network.config
+    moments = read_moments(policy_folder, config)
+    kept = kept_questions(config, moments) if moments else []
+    calibration, judged = kept[::2], kept[1::2]
+    if calibrated:
+        check_enough(calibration, policy_folder)
+    views = PolicyViews(policy.backbone, len(policy.robot.cameras)) if policy.backbone else None
+    fresh = fresh_questions(config, len(views.prompts) if views else 0)
+    trained = ask(TrainedPolicy(network, views.trained() if views else ()), fresh, judged)
+
+    def write(wanted: Precision, calibrated: bool = False) -> GraphPolicy:
+        _write_graphs(network, folder, "float32" if calibrated else wanted.head)
+        if calibrated:
+            calibrate_policy(folder, config, calibration)
+        if views and (wanted.vlm != FLOAT32.vlm or not (folder / VL_ENCODER).is_file()):
+            views.write(folder, wanted)
+        return GraphPolicy(folder, config, views.exported(folder) if views else ())
+
+    found = ask(write(FLOAT32), fresh, judged)
+    row = parity_row("onnx", "trained", found, trained, trained, METRIC_LOSS["float32"])
+    rows = [replace(row, limits={**row.limits, "max_abs": MAX_ABS})]
+    rows += [stream_row("stream", found, trained)] if network.encoder else []
+    if precision != FLOAT32:
+        name, loss = _name(precision, calibrated), max(METRIC_LOSS[part] for part in asdict(precision).values())
+        graphs = write(precision, calibrated)
+        rows.append(parity_row(f"onnx {name}", "onnx", ask(graphs, fresh, judged), found, trained, loss))
+        if network.encoder and precision.head != "float32":
+            rows.append(rounded_stream_row(f"stream {precision.head}", graphs, fresh, found))
     write_normalization(out / NORM, policy.norm)
-    pairs, backbone = _export_backbone(policy, folder) if policy.backbone else ([], {})
+    if policy.backbone:
+        write_prompt_files(policy.backbone.encode.processor, folder)
     part = PolicyPart(
-        config={**asdict(network.config), **({"vl_age_ms": list(vl["age_ms"])} if vl else {})},
-        read_frames=network.config.read_frames,
-        receptive_frames=network.config.receptive_frames,
-        frame_width=network.config.width,
+        config={**asdict(config), **({"vl_age_ms": list(vl["age_ms"])} if vl else {})},
+        read_frames=config.read_frames,
+        receptive_frames=config.receptive_frames,
+        frame_width=config.width,
         instruction=str(vl.get("instruction", "")),
-        precision={"head": "float32", "language": "float32", "vision": "float32"},
+        precision=asdict(precision),
         opset=OPSET,
-        **backbone,
+        **(views.facts if views else {}),
     )
-    return part, [replace(row, limits={"max_abs": MAX_ABS}) for row in policy_parity(network, folder, pairs)]
+    return part, rows
 
 
-def _export_backbone(policy: VLAPolicy, folder: Path) -> tuple[list[VlPair], dict[str, Any]]:
-    """Write vl_encoder.onnx with tokenizer and chat template, and compare it with torch on fresh images."""
-    backbone = policy.backbone
-    assert backbone is not None
-    merge_adapter(backbone)
-    export_vl_encoder(backbone.model, folder / "vl_encoder.onnx")
-    write_prompt_files(backbone.encode.processor, folder)
-    fields = {
-        "base_id": backbone.facts.base,
-        "base_hash": backbone.facts.base_hash,
-        "image_token_id": int(backbone.model.config.image_token_id),
-        "image_processor": backbone.encode.image_settings,
-    }
-    return _vl_pairs(backbone, folder, len(policy.robot.cameras)), fields
+def _write_graphs(network: PolicyNetwork, folder: Path, precision: str) -> None:
+    if network.encoder is not None:
+        write_sensor_stream(network.encoder, folder / "sensor_stream.onnx", precision)
+    write_action_head(network.expert, folder / "action_head.onnx", precision)
 
 
-def _vl_pairs(backbone: Backbone, folder: Path, cameras: int) -> list[VlPair]:
-    encoder = open_onnx(folder / "vl_encoder.onnx")
-    images = [(case_images * cameras, text) for case_images, text in fresh_cases(_IMAGES, seed=21)]
-    pairs = []
-    for prompt in make_prompts(backbone.model, backbone.encode.processor, images):
-        with torch.no_grad():
-            trained = hidden_states(backbone.model, prompt.inputs).numpy()
-        (onnx,) = encoder.run(None, vl_feeds([prompt]))
-        pairs.append(VlPair(trained, onnx))
-    return pairs
+def _name(precision: Precision, calibrated: bool) -> str:
+    """As a stage is called by its precision: "int8 calibrated", "float32, language int8"."""
+    head = f"{precision.head} calibrated" if calibrated else precision.head
+    others = [f"{part} {of}" for part, of in precision.vlm.items() if of != "float32"]
+    return ", ".join([head, *others])

@@ -71,11 +71,17 @@ def export_vlm(
     _export_decoder(model, text, levels, folder / "decoder.onnx", language, read)
 
 
-def export_vl_encoder(model: Any, path: Path) -> None:
+def export_vl_encoder(model: Any, path: Path, *, language: str = "float32", vision: str = "float32") -> None:
     """Write the graph from image and instruction to VL features, of a float32 Qwen-VL that was cut at their layer.
 
     Inputs pixel_values (B, patches, patch values), image_grid_thw (B, images, 3), input_ids (B, T), position_ids
     (B, 3, T); output vl_features (B, T, width).
+
+    Args:
+        model: with its weights.
+        path: the file.
+        language: precision of the text layers' products, see ganglion.export.packing.
+        vision: precision of the vision tower's.
 
     Raises:
         InputError: the family is unknown here.
@@ -97,6 +103,7 @@ def export_vl_encoder(model: Any, path: Path) -> None:
             {0: "batch", 1: "tokens"},
             {0: "batch", 2: "tokens"},
         ),
+        precision={"text.": language, "vision.": vision},
     )
 
 

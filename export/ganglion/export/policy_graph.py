@@ -58,8 +58,8 @@ class ActionHeadGraph(nn.Module):
         return actions
 
 
-def write_sensor_stream(encoder: SensorEncoder, path: Path) -> None:
-    """Write sensor_stream.onnx."""
+def write_sensor_stream(encoder: SensorEncoder, path: Path, precision: str = "float32") -> None:
+    """Write sensor_stream.onnx; `precision` is that of its products, see ganglion.export.packing."""
     config = encoder.config
     example = torch.zeros(2, 3 * config.hop_samples, config.channels)
     present = torch.ones(2, 3, len(config.channel_groups))
@@ -75,11 +75,14 @@ def write_sensor_stream(encoder: SensorEncoder, path: Path) -> None:
             {0: Dim("batch"), 1: frames},
             *[{0: Dim("batch")}] * 3,
         ),
+        precision=precision,
     )
 
 
-def write_action_head(expert: ActionExpert, path: Path) -> None:
+def write_action_head(expert: ActionExpert, path: Path, precision: str = "float32") -> None:
     """Write action_head.onnx: what the policy reads -> actions (B, horizon, dim), normalized.
+
+    `precision` is that of its products with weights, see ganglion.export.packing.
 
     Inputs are the fields of Context that it reads, all float32 ("present", "vl_mask" and "state_known" of 1 and 0), and
     "noise" with a flow head.
@@ -104,4 +107,5 @@ def write_action_head(expert: ActionExpert, path: Path) -> None:
         inputs=names,
         outputs=("actions",),
         dynamic=(tuple(examples[name][1] for name in names),),
+        precision=precision,
     )

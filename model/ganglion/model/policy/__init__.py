@@ -9,6 +9,7 @@
     action_expert.py    ActionExpert: context -> action chunk, by regression or flow matching
     network.py          PolicyNetwork: encoder and expert
     folder.py           what the files of a policy's folder are, and whether they fit together
+    kept_moments.py     KeptMoments: real moments beside a policy, that it was not trained on
     policy.py           VLAPolicy: network, backbone, robot and normalization: images and samples in, real units out
 
 Import from the modules; this one stays light.

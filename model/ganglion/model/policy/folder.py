@@ -4,6 +4,7 @@ model.safetensors  config.json    encoder and expert (network.py)
 robot.json  norm.json             what its numbers mean
 vl.json                           with cameras: which backbone, the goal, the ages of features, and what of it learned
 backbone/                         where any of it did (ganglion.model.backbone.tuned)
+moments.safetensors               real moments, where training kept any (kept_moments.py)
 """
 
 from __future__ import annotations

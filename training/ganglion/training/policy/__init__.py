@@ -22,6 +22,7 @@ optimization.py  parameter groups, one step
 checkpoint.py    Progress; going on exactly where a run stopped
 loop.py          train: all the steps
 scoring.py       error per dimension beside that of the mean and of the last action
+keep_moments.py  real moments for the policy's folder
 curves.py        loss and rates as a picture
 card.py          model card
 run_folder.py    what a finished run leaves

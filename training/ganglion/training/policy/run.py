@@ -46,9 +46,10 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     import torch
 
     from ganglion.model.vlm import preferred_device
+    from ganglion.training.policy.keep_moments import keep_moments
     from ganglion.training.policy.learner import make_learner
     from ganglion.training.policy.loop import train
-    from ganglion.training.policy.run_folder import LEAVES, METRICS_FILE, best_so_far, finish, keep_best
+    from ganglion.training.policy.run_folder import BEST, LEAVES, METRICS_FILE, best_so_far, finish, keep_best
     from ganglion.training.policy.scoring import score
     from ganglion.training.policy.sources import check_data, identity, open_source
 
@@ -73,9 +74,12 @@ def train_policy(config: PolicyTrainConfig) -> dict[str, Any]:
     progress = train(learner, config, make_schedule(config, source), lambda: keep_best(config.out, learner))
     metrics = score(learner, config)
     if 0 < progress.best_step < progress.step:
-        best = score(best_so_far(config.out, learner), config)
-        metrics["best"] = {"step": progress.best_step, **best}
+        best = best_so_far(config.out, learner)
+        metrics["best"] = {"step": progress.best_step, **score(best, config)}
+        if is_main():
+            keep_moments(best, config.out / BEST)
     if is_main():
+        keep_moments(learner, config.out)
         finish(config, learner, progress, metrics)
     wait_for_all()
     return metrics

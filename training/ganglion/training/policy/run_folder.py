@@ -1,6 +1,7 @@
 """The folder of one policy run: what it holds in the end. Whose it is: ganglion.training.claim.
 
 model.safetensors  config.json  robot.json  norm.json  vl.json  backbone/    the policy (ganglion.model.policy.folder)
+moments.safetensors                       real moments it was not trained on, for exports in fewer bits
 best/                                     the same, of the weights that validated best
 run.json                                  data, base and its hash, seed, sizes, versions; written last
 config.yaml  history.json  metrics.json   resolved config, loss and rates, error on data never seen
@@ -19,6 +20,7 @@ from typing import Any
 from ganglion.core.paths import write_json, written_aside
 from ganglion.model.backbone.tuned import TUNED
 from ganglion.model.policy.folder import CONFIG, NORM, ROBOT, VL, WEIGHTS
+from ganglion.model.policy.kept_moments import MOMENTS
 from ganglion.model.policy.policy import VLAPolicy
 from ganglion.training.claim import RUN_FILE
 from ganglion.training.policy.card import model_card
@@ -42,6 +44,7 @@ LEAVES = (
     NORM,
     VL,
     TUNED,
+    MOMENTS,
 )
 
 
