@@ -23,6 +23,8 @@ class PrecisionOptions:
     """The VLM's vision tower, and what of a checkpoint has no bits of its own."""
     head: str | None = None
     """The policy's action head and sensor stream: float32, float16 or int8."""
+    calibrated: bool = False
+    """int8 of the head with fixed scales, from real moments that training kept, in place of a scale for each row."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,15 @@ class ExportConfig:
         Raises:
             InputError: the target has no such precision.
         """
-        return precision_for(self.target, self.device, **asdict(self.precision), merge=self.merge)
+        asked = self.precision
+        return precision_for(
+            self.target,
+            self.device,
+            language=asked.language,
+            vision=asked.vision,
+            head=asked.head,
+            merge=self.merge,
+        )
 
 
 def checked(config: ExportConfig) -> None:
@@ -111,6 +121,8 @@ def check_options(config: ExportConfig) -> None:
     if config.data_limit is not None and config.data_limit < 1:
         raise InputError(f"--data_limit is {config.data_limit}", remedy="give 1 or more")
     precision = config.resolved_precision
+    if config.precision.calibrated and precision.head != "int8":
+        raise InputError(f"a head in {precision.head} isn't calibrated", remedy="add --precision.head int8")
     if config.calibration and not (config.target == "vllm" and precision.language in ("int8", "int4")):
         raise InputError("--calibration changes nothing here", remedy="it is for --target vllm in int8 or int4")
 
@@ -136,7 +148,7 @@ def _check_out(config: ExportConfig) -> None:
 
 def resolved(config: ExportConfig) -> dict[str, Any]:
     """The config as plain data, readable as a recipe again; where the bundle went is not part of it."""
-    plain = {**asdict(config), "precision": asdict(config.resolved_precision)}
+    plain = {**asdict(config), "precision": {**asdict(config.precision), **asdict(config.resolved_precision)}}
     for name in ("out", "force"):
         plain.pop(name)
     return {key: _plain(value) for key, value in plain.items()}

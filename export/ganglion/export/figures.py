@@ -88,8 +88,10 @@ def _calls(folder: Path) -> Iterator[tuple[str, Feeds, str]]:
     """Each file with what it is fed, and what that is."""
     if (folder / "vlm" / "decoder.onnx").is_file():
         yield from _vlm_calls(folder)
-    for case in read_cases(folder / "parity" / "policy.npz"):
-        yield f"policy/{case.graph}.onnx", case.feeds, case.of
+    if (folder / "policy").is_dir():
+        first = {case.graph: case for case in reversed(read_cases(folder / "parity" / "policy.npz"))}
+        for graph, case in sorted(first.items()):
+            yield f"policy/{graph}.onnx", case.feeds, case.of
 
 
 def _vlm_calls(folder: Path) -> Iterator[tuple[str, Feeds, str]]:

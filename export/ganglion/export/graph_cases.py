@@ -24,14 +24,12 @@ class GraphCase:
     of       what it was fed, in words
     feeds    inputs by name
     answers  outputs by name, where the bundle was made
-    trained  what the trained network computes of the same, by output
     """
 
     graph: str
     of: str
     feeds: Mapping[str, Array]
     answers: Mapping[str, Array]
-    trained: Mapping[str, Array]
 
 
 def write_cases(path: Path, cases: Sequence[GraphCase]) -> None:
@@ -39,27 +37,23 @@ def write_cases(path: Path, cases: Sequence[GraphCase]) -> None:
     arrays: dict[str, Array] = {"graphs": np.array([case.graph for case in cases], np.str_)}
     arrays["of"] = np.array([case.of for case in cases], np.str_)
     for index, case in enumerate(cases):
-        for kind in ("feeds", "answers", "trained"):
+        for kind in ("feeds", "answers"):
             arrays |= {f"{index}.{kind}.{name}": value for name, value in getattr(case, kind).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def read_cases(path: Path) -> list[GraphCase]:
-    """The cases of a bundle; none where it holds no policy.
+    """The cases of a bundle.
 
     Raises:
         BundleError: the file is damaged.
     """
-    if not path.is_file():
-        return []
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return [
-            GraphCase(
-                str(graph), str(of), *(_named(arrays, f"{index}.{kind}.") for kind in ("feeds", "answers", "trained"))
-            )
+            GraphCase(str(graph), str(of), *(_named(arrays, f"{index}.{kind}.") for kind in ("feeds", "answers")))
             for index, (graph, of) in enumerate(zip(arrays["graphs"], arrays["of"], strict=True))
         ]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -13,8 +13,10 @@ from ganglion.core.bundle import NORM
 from ganglion.core.manifest import ParityRow, PolicyPart
 from ganglion.core.normalization import write_normalization
 from ganglion.export.gates import METRIC_LOSS
+from ganglion.export.graph_cases import write_cases
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.policy_calibration import calibrate_policy, check_enough
+from ganglion.export.policy_cases import policy_cases
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.policy_parity import MAX_ABS, ask, parity_row, rounded_stream_row, stream_row
 from ganglion.export.policy_questions import fresh_questions, kept_questions
@@ -65,16 +67,20 @@ def export_policy(
             views.write(folder, wanted)
         return GraphPolicy(folder, config, views.exported(folder) if views else ())
 
-    found = ask(write(FLOAT32), fresh, judged)
+    graphs = write(FLOAT32)
+    found = ask(graphs, fresh, judged)
     row = parity_row("onnx", "trained", found, trained, trained, METRIC_LOSS["float32"])
     rows = [replace(row, limits={**row.limits, "max_abs": MAX_ABS})]
     rows += [stream_row("stream", found, trained)] if network.encoder else []
     if precision != FLOAT32:
         name, loss = _name(precision, calibrated), max(METRIC_LOSS[part] for part in asdict(precision).values())
         graphs = write(precision, calibrated)
-        rows.append(parity_row(f"onnx {name}", "onnx", ask(graphs, fresh, judged), found, trained, loss))
+        sees = precision.vlm != FLOAT32.vlm
+        answers = ask(graphs, fresh, judged)
+        rows.append(parity_row(f"onnx {name}", "onnx", answers, found, trained, loss, sees=sees))
         if network.encoder and precision.head != "float32":
             rows.append(rounded_stream_row(f"stream {precision.head}", graphs, fresh, found))
+    write_cases(out / "parity" / "policy.npz", policy_cases(folder, graphs, fresh[0], views))
     write_normalization(out / NORM, policy.norm)
     if policy.backbone:
         write_prompt_files(policy.backbone.encode.processor, folder)

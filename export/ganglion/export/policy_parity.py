@@ -49,14 +49,17 @@ def ask(stage: PolicyStage, fresh: Sequence[Question], kept: Sequence[Question])
     return Answers(actions, frames, stage.features, error)
 
 
-def parity_row(stage: str, against: str, found: Answers, before: Answers, trained: Answers, loss: float) -> ParityRow:
+def parity_row(
+    stage: str, against: str, found: Answers, before: Answers, trained: Answers, loss: float, *, sees: bool = False
+) -> ParityRow:
     """The row of a stage against another, gated by what it loses of what was trained.
 
     Metrics:
         vl_features_max_abs  largest difference of a VL feature from the other stage
         action_error         see Answers, on moments that were not calibrated on
         action_error_drop    by how much that fell since training; it rose where this is negative
-        max_action_shift     without such moments: the mean distance of a chunk from the trained one where it is largest
+        max_action_shift     without such moments, or where the VL encoder was rounded, whose features moments hold: the
+                             mean distance of a chunk from the trained one where it is largest
 
     Args:
         stage: its name.
@@ -65,17 +68,19 @@ def parity_row(stage: str, against: str, found: Answers, before: Answers, traine
         before: those of the other stage.
         trained: those of the trained policy.
         loss: how far the action error may rise. A chunk's mean distance from the trained one bounds that from above.
+        sees: its VL encoder has fewer bits.
     """
     metrics: dict[str, float | bool] = {}
+    limits: dict[str, float] = {}
     if found.features:
         metrics["vl_features_max_abs"] = _apart(found.features, before.features)
     if found.error is not None and trained.error is not None:
         metrics |= {"action_error": found.error, "action_error_drop": trained.error - found.error}
-        limits = {"action_error_drop": -loss}
-    else:
+        limits["action_error_drop"] = -loss
+    if found.error is None or sees:
         pairs = zip(found.actions, trained.actions, strict=True)
         metrics["max_action_shift"] = max(float(np.abs(a - b).mean()) for a, b in pairs)
-        limits = {"max_action_shift": loss}
+        limits["max_action_shift"] = loss
     return ParityRow(
         "policy", stage, against, len(found.actions), _apart(found.actions, before.actions), metrics, limits
     )

@@ -73,6 +73,8 @@ class TrainedPolicy:
 class GraphPolicy:
     """The graphs of a folder, as a host runs them.
 
+    config  of the policy
+
     Args:
         folder: holds action_head.onnx, and sensor_stream.onnx where a sensor is read.
         config: of the policy.
@@ -80,18 +82,18 @@ class GraphPolicy:
     """
 
     def __init__(self, folder: Path, config: PolicyConfig, features: Sequence[Array] = ()) -> None:
-        self._config, self.features = config, features
+        self.config, self.features = config, features
         self._stream = open_onnx(folder / "sensor_stream.onnx") if config.channel_groups else None
         self._head = open_onnx(folder / "action_head.onnx")
 
     def frames(self, samples: Array, present: Array, ends: Sequence[int]) -> list[Array]:
         """See PolicyStage."""
         frames = self.stream(samples, present, 1)
-        return [frames[:, end - self._config.read_frames : end] for end in ends]
+        return [frames[:, end - self.config.read_frames : end] for end in ends]
 
     def windows(self, samples: Array, present: Array, ends: Sequence[int]) -> list[Array]:
         """What `frames` gives, of whole windows in one call each, as the trained network reads them."""
-        config, found = self._config, []
+        config, found = self.config, []
         for first, last in ((end - config.window_frames, end) for end in ends):
             window = samples[:, first * config.hop_samples : last * config.hop_samples]
             frames = self.stream(window, present[:, first:last], config.window_frames)
@@ -103,7 +105,7 @@ class GraphPolicy:
         assert self._stream is not None
         frames, state = [], self._fresh_state(len(samples))
         for first in range(0, present.shape[1], hops):
-            last, hop = first + hops, self._config.hop_samples
+            last, hop = first + hops, self.config.hop_samples
             piece = {"samples": samples[:, first * hop : last * hop], "present": present[:, first:last]}
             new, *after = self._stream.run(None, {**piece, **state})
             state = dict(zip(state, after, strict=True))
@@ -124,6 +126,6 @@ class GraphPolicy:
 
     def decide(self, fields: Mapping[str, Array], noise: Array | None) -> Array:
         """See PolicyStage."""
-        feeds = {name: fields[name].astype(np.float32) for name in context_fields(self._config)}
+        feeds = {name: fields[name].astype(np.float32) for name in context_fields(self.config)}
         (actions,) = self._head.run(None, feeds if noise is None else {**feeds, "noise": noise})
         return np.asarray(actions)

@@ -115,7 +115,7 @@ def _write_policy(
         return part, rows
     from ganglion.export.onnx_policy import export_policy
 
-    return export_policy(config.policy, folder)
+    return export_policy(config.policy, folder, config.resolved_precision, calibrated=config.precision.calibrated)
 
 
 def _check_taken_over(config: ExportConfig, bundle: Bundle) -> None:
