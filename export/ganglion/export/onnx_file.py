@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ganglion.export.packing import pack_weights
 
 OPSET = 20
-_ONE_FILE_BYTES = 1_500_000_000  # protobuf ends at 2 GB; above this, weights go to NAME.onnx.data beside the graph
+_ONE_FILE_BYTES = 200_000_000  # above this, weights go to NAME.onnx.data one by one; a single file is whole in memory
 Read = Callable[[nn.Parameter], Tensor]
 
 
