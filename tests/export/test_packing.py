@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ganglion.export import packing
 from ganglion.export.onnx_file import write_onnx
 from ganglion.export.packing import BLOCK
 
@@ -162,3 +163,11 @@ def test_parts_of_a_graph_have_a_precision_each(tmp_path):
     stored = {tensor.name: tensor.data_type for tensor in onnx.load(path).graph.initializer}
     assert stored["first.weight.int8"] == onnx.TensorProto.INT8
     assert stored["second.weight.float16"] == onnx.TensorProto.FLOAT16
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_weight_is_packed_the_same_in_pieces_and_as_a_whole(tmp_path, monkeypatch, precision):
+    module = written(tmp_path / "whole.onnx", precision)
+    monkeypatch.setattr(packing, "_COPIED", 7 * WIDTH)
+    written(tmp_path / "pieces.onnx", precision, module)
+    assert (tmp_path / "whole.onnx").read_bytes() == (tmp_path / "pieces.onnx").read_bytes()

@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ganglion.export.packing import pack_weights
 
 OPSET = 20
-_ONE_FILE_BYTES = 1_500_000_000  # protobuf ends at 2 GB; above this, weights go to NAME.onnx.data beside the graph
+_ONE_FILE_BYTES = 200_000_000  # above this, weights go to NAME.onnx.data one by one; a single file is whole in memory
 Read = Callable[[nn.Parameter], Tensor]
 
 
@@ -84,7 +84,22 @@ def _trace(
         model.graph.initializers[name].const_value = None
     with _quiet():
         optimize_ir(model)
+    _divide_by_roots(model.graph)
     return model
+
+
+def _divide_by_roots(graph: ir.Graph) -> None:
+    """Turn x * (1 / sqrt(v)) into x / sqrt(v), the form in which runtimes know a root mean square norm."""
+    for root in [node for node in graph if node.op_type == "Sqrt"]:
+        for inverse in [node for node in root.outputs[0].consumers() if node.op_type == "Reciprocal"]:
+            (value,) = inverse.outputs
+            for product in [node for node in value.consumers() if node.op_type == "Mul"]:
+                divided = next(x for x in product.inputs if x is not value)
+                new = ir.node("Div", [divided, root.outputs[0]])
+                old = product.outputs
+                ir.convenience.replace_nodes_and_values(graph, product, [product], [new], old, new.outputs)
+            if not value.uses():
+                graph.remove(inverse, safe=True)
 
 
 def _give_weights(model: ir.Model, parameters: Mapping[str, nn.Parameter], read: Read) -> None:

@@ -12,7 +12,7 @@ is in its batch, and not on a token with far larger activations than the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ SMALLEST = 32  # rows or columns of a weight, of which fewer gain nothing
 _MICROSOFT = "com.microsoft"
 _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level
 _STEP, _MIDDLE = np.float32(1 / 127), np.uint8(128)  # 8 bits from -1 to 1; unsigned, for which the kernels are made
+_COPIED = 1 << 23  # values
 _TINY = np.float32(1e-30)  # divides a row of zeros
 Floats = npt.NDArray[np.float32]
 
@@ -70,6 +71,13 @@ class _Weight:
         if value is None or not value.is_initializer() or value.shape is None or len(value.shape) != 2:
             return None
         return cls(value, transposed)
+
+    def by_columns(self) -> Iterator[tuple[slice, Floats]]:
+        """Some columns at a time, and (K, them), contiguous: so a large weight is not copied whole."""
+        stored, step = self._read(), max(1, _COPIED // self.k)
+        for start in range(0, self.n, step):
+            at = slice(start, min(start + step, self.n))
+            yield at, np.ascontiguousarray(stored[at].T if self._transposed else stored[:, at])
 
     def by_row(self) -> Floats:
         """(K, N), contiguous."""
@@ -142,10 +150,12 @@ def _int8(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -> N
     """Activations in 8 bits with a scale for each row, a whole-number product, scaled back by column and row."""
 
     def packed() -> tuple[npt.NDArray[np.int8], Floats]:
-        found = weight.by_row()
-        largest = np.abs(found).max(0)
-        scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(127)
-        return np.rint(found / scale).astype(np.int8), scale
+        data, scale = np.empty((weight.k, weight.n), np.int8), np.empty(weight.n, np.float32)
+        for at, found in weight.by_columns():
+            largest = np.abs(found).max(0)
+            scale[at] = np.where(largest > 0, largest, 1) / np.float32(127)
+            data[:, at] = np.rint(found / scale[at])
+        return data, scale
 
     name, shape, x = weight.name, (weight.k, weight.n), node.inputs[0]
     assert x is not None
@@ -202,11 +212,13 @@ def _int4(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -> N
     def packed() -> tuple[npt.NDArray[np.uint8], Floats, npt.NDArray[np.uint8]]:
         from onnxruntime.capi._pybind_state import quantize_matmul_4bits
 
-        found = np.pad(weight.by_row(), ((0, blocks * BLOCK - weight.k), (0, 0)))
         data = np.zeros((weight.n, blocks, BLOCK // 2), np.uint8)
         scales = np.zeros((weight.n, blocks), np.float32)
         zeros = np.zeros((weight.n, -(-blocks // 2)), np.uint8)
-        quantize_matmul_4bits(data, found, scales, zeros, BLOCK, weight.n, weight.k, False)
+        for at, found in weight.by_columns():
+            padded = np.pad(found, ((0, blocks * BLOCK - weight.k), (0, 0)))
+            parts = data[at], padded, scales[at], zeros[at]
+            quantize_matmul_4bits(*parts, BLOCK, padded.shape[1], weight.k, False)
         return data, scales, zeros
 
     name, n = weight.name, weight.n

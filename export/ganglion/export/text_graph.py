@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ganglion.core.errors import InputError
+from ganglion.export.attention import grouped
 from ganglion.export.vision_graph import VisionGraph
 
 
@@ -104,14 +105,15 @@ def run_text(
         deepstack = list(torch.split(inputs_embeds[..., width:], width, -1))
         text = _with_dense_deepstack(text)
         extra = {"deepstack_visual_embeds": deepstack, "visual_pos_masks": None}
-    output = text(
-        inputs_embeds=inputs_embeds[..., :width],
-        attention_mask=mask,
-        position_ids=position_ids if hasattr(text.rotary_emb, "mrope_section") else position_ids[0],
-        past_key_values=cache,
-        use_cache=cache is not None,
-        **extra,
-    )
+    with grouped(text.config):
+        output = text(
+            inputs_embeds=inputs_embeds[..., :width],
+            attention_mask=mask,
+            position_ids=position_ids if hasattr(text.rotary_emb, "mrope_section") else position_ids[0],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **extra,
+        )
     hidden: Tensor = output.last_hidden_state
     return hidden
 

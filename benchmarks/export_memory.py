@@ -1,0 +1,133 @@
+"""What memory an export takes, stage by stage, next to the bytes of the largest part of the model.
+
+    OMP_NUM_THREADS=1 python benchmarks/export_memory.py [--size 2b] [--language int4] [--folder DIR]
+
+A Qwen2-VL-shaped checkpoint with random weights and a random LoRA on it are written first; --folder keeps them for
+another run, and stages of a run that was stopped are not done again. Each stage runs in a process of its own:
+
+    trained   the base with the adapter beside it, as every export asks it first
+    merged    the merged model, whole in float32
+    graphs    the graphs in --language, written from the adapter's merged weights as `ganglion export` does
+    sessions  the graphs opened and asked for one token
+
+"peak" is resident memory beyond that of the imports. Pages of a mapped file count as resident; the system takes them
+back when it needs memory, so "of which own" (anonymous memory) is what a machine must have. The largest part is the
+larger of embedding and decoder in the precision that is written. Writes runs/benchmarks/export_memory.json (--out).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from peak_memory import Peak
+from random_vlm import SIZES, write_adapter, write_base
+from report import machine, make_parser, write_report
+
+STAGES = ("trained", "merged", "graphs", "sessions")
+
+
+def run_stage(stage: str, adapter_folder: Path, graphs: Path, language: str) -> dict[str, Any]:
+    """One stage in this process: seconds, and bytes at its peak."""
+    from ganglion.export.merge import load_merged, load_trained, open_adapter
+    from ganglion.export.onnx_vlm import export_vlm
+    from ganglion.export.quiet import quiet
+
+    quiet()
+    adapter = open_adapter(adapter_folder)
+    calls: dict[str, Callable[[], object]] = {
+        "trained": lambda: load_trained(adapter),
+        "merged": lambda: load_merged(adapter),
+        "graphs": lambda: write_graphs(adapter, graphs, language, export_vlm),
+        "sessions": lambda: ask_graphs(graphs),
+    }
+    start = time.perf_counter()
+    with Peak() as peak:
+        kept = calls[stage]()
+    del kept
+    return {"seconds": time.perf_counter() - start, "peak_bytes": peak.beyond_start}
+
+
+def write_graphs(adapter: Any, folder: Path, language: str, export_vlm: Callable[..., None]) -> None:
+    from ganglion.export.merge import merged_weights
+    from ganglion.export.weights import make_skeleton, reader
+    from ganglion.model.checkpoint import checkpoint_folder
+
+    skeleton = make_skeleton(checkpoint_folder(adapter.base))
+    read = reader(skeleton, merged_weights(adapter))
+    export_vlm(skeleton, folder, read=read, language=language)
+
+
+def ask_graphs(folder: Path) -> object:
+    import numpy as np
+
+    from ganglion.export.onnx_runner import OnnxVlm
+
+    onnx = OnnxVlm(folder)
+    ids = np.arange(8)[None]
+    list(onnx.logits({"input_ids": ids}, np.tile(ids, (3, 1, 1)), 1, last=1))
+    return onnx
+
+
+def parts(folder: Path) -> dict[str, int]:
+    """Bytes of each graph with its weights."""
+    sizes: dict[str, int] = {}
+    for file in folder.iterdir():
+        name = file.name.removesuffix(".data").removesuffix(".onnx")
+        sizes[name] = sizes.get(name, 0) + file.stat().st_size
+    return dict(sorted(sizes.items()))
+
+
+def measure(size: str, language: str, folder: Path, stages: list[str]) -> dict[str, Any]:
+    """Every stage in a process of its own, those already measured in that folder left out."""
+    base = write_base(size, folder / "base")
+    write_adapter(base, folder / "adapter")
+    graphs = folder / language
+    done = folder / f"{language}.json"
+    found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
+    for stage in stages:
+        if stage not in found:
+            command = [sys.executable, __file__, "--stage", stage, "--language", language, "--folder", str(folder)]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            found[stage] = json.loads(said.splitlines()[-1])
+            done.write_text(json.dumps(found), encoding="utf-8")
+        mb = {name: value / 1e6 for name, value in found[stage]["peak_bytes"].items()}
+        print(f"{stage:<10}{found[stage]['seconds']:>8.1f} s{mb['all']:>10,.0f} MB, of which own {mb['own']:,.0f}")
+    sizes = parts(graphs)
+    largest = max(sizes.values())
+    print("  ".join(f"{name} {value / 1e6:,.0f} MB" for name, value in sizes.items()))
+    for stage in stages:
+        found[stage]["over_largest"] = {k: v / largest for k, v in found[stage]["peak_bytes"].items()}
+        print(f"{stage:<10}" + "  ".join(f"{k} {v:.2f}" for k, v in found[stage]["over_largest"].items()))
+    return {"parts_bytes": sizes, "largest_bytes": largest, "stages": found}
+
+
+def main() -> None:
+    parser = make_parser(__doc__, "export_memory")
+    parser.add_argument("--size", choices=tuple(SIZES), default="1b")
+    parser.add_argument("--language", choices=("float32", "int8", "int4"), default="int4")
+    parser.add_argument("--folder", type=Path, help="scratch, kept; default: a temporary one")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument(
+        "--stage", choices=STAGES, help="of a folder that is there, in this process: what the others start"
+    )
+    options = parser.parse_args()
+    if options.stage:
+        folder = options.folder
+        print(json.dumps(run_stage(options.stage, folder / "adapter", folder / options.language, options.language)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        found = measure(options.size, options.language, folder, options.stages)
+    facts = {"hardware": machine("onnxruntime", "torch", "transformers"), "size": options.size}
+    write_report(options.out, {**facts, "language": options.language, **found})
+
+
+if __name__ == "__main__":
+    main()
