@@ -13,7 +13,9 @@ from ganglion.export.plan import plan
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("options", [{}, {"language": "int4"}, {"language": "int8"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"language": "int4", "vision": "int8"}, {"language": "int8", "vision": "float16"}]
+)
 def test_planned_files_are_those_written(trained, tmp_path, options):
     flags = [word for part, kind in options.items() for word in (f"--precision.{part}", kind)]
     command = ["export", "--adapter", str(trained[0]), "--out", str(tmp_path / "b"), "--parity_samples", "1", *flags]

@@ -111,7 +111,7 @@ def test_the_head_takes_any_batch(exported):
 def test_a_robot_without_cameras_gets_no_vl_encoder(exported):
     _, folder, part, _ = exported
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert files == {"policy/sensor_stream.onnx", "policy/action_head.onnx", "norm.json"}
+    assert files == {"policy/sensor_stream.onnx", "policy/action_head.onnx", "norm.json", "parity/policy.npz"}
     assert part.image_processor is None and part.base_id is None
     assert (part.read_frames, part.receptive_frames, part.frame_width) == (6, 40, 32)
 

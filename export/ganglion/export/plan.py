@@ -17,7 +17,7 @@ from ganglion.core.errors import InputError
 from ganglion.core.paths import read_json
 from ganglion.export.config import ExportConfig, check_options
 from ganglion.export.onnx_vlm import check_family
-from ganglion.export.packing import packed_bytes
+from ganglion.export.packing import SMALLEST, packed_bytes
 from ganglion.export.parity import GREEDY_TOKENS, PROMPT_LOGITS
 from ganglion.export.targets import FLOAT32, FORMS, Precision
 from ganglion.export.text_graph import image_token_id, text_of, visual_of
@@ -117,8 +117,7 @@ def _graph_files(skeleton: Any, precision: Precision) -> Iterator[PlannedFile]:
     text = text_of(skeleton)
     if image_token_id(skeleton) is not None:
         yield PlannedFile("vlm/vision.onnx", precision.vision, _stored([visual_of(skeleton)], precision.vision))
-    plain = "float16" if precision.language == "float16" else "float32"
-    yield PlannedFile("vlm/embed.onnx", plain, _stored([text.embed_tokens], plain))
+    yield PlannedFile("vlm/embed.onnx", "float32", _stored([text.embed_tokens], "float32"))
     decoder = [text.layers, text.norm, skeleton.lm_head]
     yield PlannedFile("vlm/decoder.onnx", precision.language, _stored(decoder, precision.language))
 
@@ -172,8 +171,8 @@ def _stored(modules: list[Any], precision: str) -> int:
                 continue
             seen.add(id(parameter))
             product = isinstance(module, nn.Linear) and name == "weight"
-            other = "float16" if precision == "float16" else "float32"
-            size += packed_bytes(tuple(parameter.shape), precision if product else other)
+            large = product and min(parameter.shape) >= SMALLEST
+            size += packed_bytes(tuple(parameter.shape), precision if large else "float32")
     return size
 
 
