@@ -29,13 +29,13 @@ from ganglion.export.library_noise import silenced
 from ganglion.export.vllm_files import write_video_settings
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 PRECISIONS = ("fp8", "int8", "int4")
 METHODS = ("rtn", "gptq")
 GROUP = 128  # of W4A16: weights in a row that share a scale
 _SCHEMES = {"fp8": "FP8_DYNAMIC", "int8": "W8A8", "int4": "W4A16"}
-_ACCELERATOR_ONLY = ("awq", "autoround")
 _WRITTEN_ANEW = ("*.safetensors", "*.bin", "*.pt", "*.gguf", "*.index.json", "config.json", "recipe.yaml")
 
 
@@ -63,8 +63,8 @@ def check_choice(precision: str, method: str) -> None:
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}", remedy=f"use one of {list(PRECISIONS)}")
-    if method in _ACCELERATOR_ONLY:
-        raise InputError(f"method {method!r} needs an accelerator", remedy=f"use one of {list(METHODS)}")
+    if method == "awq":
+        raise InputError("method 'awq' needs an accelerator", remedy=f"use one of {list(METHODS)}")
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}", remedy=f"use one of {list(METHODS)}")
     if precision == "fp8" and method == "gptq":
@@ -108,20 +108,28 @@ def compress_checkpoint(
     return Compression(_SCHEMES[precision], method, plan.chosen, plan.left)
 
 
-def load_compressed(folder: Path) -> Any:
+def load_compressed(folder: Path, dtype: torch.dtype | None = None) -> Any:
     """A compressed checkpoint as a model of the library's on the CPU, which computes what a server's kernels do.
 
-    Weights are unpacked at once into the checkpoint's own floating-point type. In fp8 and int8 each Linear rounds its
-    inputs, token by token, on the way in. Servers scale a token's largest input to 127, this one to 127.5.
+    Weights are unpacked at once. In fp8 and int8 each compressed Linear rounds its inputs, token by token, on the way
+    in. vLLM's int8 kernels scale a token's largest input to 127, this one to 127.5.
+
+    Args:
+        folder: what `compress_checkpoint` wrote.
+        dtype: what is computed in between; None is what the checkpoint was stored in.
 
     Raises:
         InputError: the folder holds no such checkpoint.
         MissingExtra: the libraries are not installed.
     """
+    from torch import nn
+
     with silenced():
         model = _load(folder)
         if not hasattr(model, "hf_quantizer"):
             raise InputError("is not compressed", where=folder, remedy="give a folder that 'ganglion export' wrote")
+        if dtype is not None:  # before weights are unpacked: bfloat16 is too short for 8 bits times a scale
+            nn.Module.to(model, dtype=dtype)  # transformers' own method refuses it for any quantized model
         model.hf_quantizer.compressor.decompress_model(model)
     return model
 
@@ -191,11 +199,7 @@ def _load(folder: Path) -> Any:
 
     from ganglion.model.vlm import load_vlm
 
-    try:
-        dtype = AutoConfig.from_pretrained(folder).dtype
-    except (OSError, ValueError):
-        dtype = None  # what is wrong with it is then said by
-    return load_vlm(folder, dtype=dtype or torch.float32, device="cpu")
+    return load_vlm(folder, dtype=AutoConfig.from_pretrained(folder).dtype or torch.float32, device="cpu")
 
 
 def _copy_other_files(source: Path, out: Path) -> None:
