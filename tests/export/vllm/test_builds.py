@@ -6,10 +6,10 @@ vLLM has an environment of its own (environment.sh) and is started there once pe
 
 Both are led along the answer that transformers finds likeliest, so that every step is compared, and at each one what
 both say of that answer's token: whether it is the likeliest, and how its log probability differs. In float32 they agree
-to 1e-5 where nothing is rounded (the adapter's test, 2e-6). vLLM rounds activations of int8 by another scale (127, not 127.5,
-for the largest), its 4-bit kernel knows bfloat16 only. What that makes was measured, on average over the steps 0.015
-(int8), 0.007 to 0.014 (int4) and 0.023 (fp8), and twice as much is allowed; the likeliest token was the same at 97 to
-100 of 100 steps. From the model before it was compressed vLLM is further: 0.028, 0.087 and 0.086.
+to 2e-6 where nothing is rounded (the adapter's test). vLLM scales int8 activations so that the largest is 127, the
+library 127.5, and vLLM's 4-bit kernel takes bfloat16 only. What that makes was measured, on average over the steps
+0.015 (int8), 0.007 to 0.014 (int4) and 0.023 (fp8), and twice as much is allowed; the likeliest token was the same at
+97 to 100 of 100 steps. From the model before it was compressed vLLM is further away: 0.028, 0.087 and 0.086.
 
 Images have the model's own size: vLLM scales others by torchvision, which rounds unlike the PIL that training uses.
 """

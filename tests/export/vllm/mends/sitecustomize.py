@@ -15,6 +15,9 @@ _SCHEMAS = (
 )
 
 
+_KEPT = []  # definitions go when their library does
+
+
 class _BeforeTorchvision(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
@@ -22,12 +25,9 @@ class _BeforeTorchvision(importlib.abc.MetaPathFinder):
             import torch
 
             if torch.version.cuda is None:
-                self.library = torch.library.Library("torchvision", "DEF")  # kept: definitions go when it goes
+                _KEPT.append(torch.library.Library("torchvision", "DEF"))
                 for schema in _SCHEMAS:
-                    self.library.define(schema)
-                _KEPT.append(self)
-        return None
+                    _KEPT[0].define(schema)
 
 
-_KEPT: list[_BeforeTorchvision] = []
 sys.meta_path.insert(0, _BeforeTorchvision())
