@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Of the offline Qwen2-VL, 128 wide, the logits' error in int4 falls from 0.094 (no rows) by 0.065 (1), 0.042 (2) and
 # 0.036 (4) to 0.034 (8 rows, 400 tokens), and then no more. Wider models need more: tokens are to outnumber inputs.
 MIN_ROWS = 16
-MAX_ROWS = 512  # all are in memory, in each precision, between two layers
+MAX_ROWS = 512  # what a layer reads of all of them is in memory at once
 MAX_TOKENS = 4096  # of a row
 _REMEDY = "give 128 or so rows of the task's training data"
 
