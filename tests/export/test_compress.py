@@ -12,6 +12,7 @@ import pytest
 from ganglion.core.errors import InputError, MissingExtra
 from ganglion.export.calibration import MAX_TOKENS, MIN_ROWS, calibration_rows
 from ganglion.export.compress import check_choice, compress_checkpoint, load_compressed
+from ganglion.export.vllm_files import write_video_settings
 
 torch = pytest.importorskip("torch")
 
@@ -156,12 +157,29 @@ def test_prompt_files_come_along_and_vllm_gets_the_video_settings_it_wants(sourc
 
     video = {"video_preprocessor_config.json"} if (source.folder / "processor_config.json").exists() else set()
     assert {path.name for path in (source.int4).iterdir()} == {path.name for path in source.folder.iterdir()} | video
+    assert (source.int4 / "model.safetensors").stat().st_mode & 0o444 == 0o444  # a server is somebody else
     for file in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
         assert (source.int4 / file).read_bytes() == (source.folder / file).read_bytes()
     assert load_processor(source.int4).apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
     if video:
         settings = json.loads((source.int4 / video.pop()).read_text())
         assert settings["patch_size"] == load_processor(source.folder).image_processor.patch_size
+
+
+@pytest.mark.parametrize(
+    ("config", "file", "settings"),
+    [
+        ({"model_type": "qwen2_vl"}, "preprocessor_config.json", {"patch_size": 14}),
+        ({"model_type": "qwen2_vl"}, "processor_config.json", {"image_processor": {}, "video_processor": {}}),
+        ({"model_type": "qwen2"}, "processor_config.json", {"image_processor": {}}),
+    ],
+    ids=["as on the hub", "video in it", "no images"],
+)
+def test_video_settings_are_written_only_where_they_lack(tmp_path, config, file, settings):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / file).write_text(json.dumps(settings))
+    write_video_settings(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", file}
 
 
 def test_it_shows_nothing_writes_nowhere_else_and_asks_no_server(one_source, tmp_path, capfd, monkeypatch):

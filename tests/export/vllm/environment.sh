@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes the environment that vLLM's tests run vLLM in: the CPU build, with exact versions, apart from ours (vLLM pins
-# much of what we use to other versions). About two minutes and 3.5 GB.
+# much of what we use to other versions). About two minutes and 3 GB.
 #
-#   tests/export/vllm/environment.sh [FOLDER]     default .venv-vllm
+#   tests/export/vllm/environment.sh FOLDER
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
-folder=${1:-.venv-vllm}
+folder=$1
 pip="$folder/bin/python -m pip --disable-pip-version-check --quiet"
 
 ${PYTHON:-python3.11} -m venv "$folder"
@@ -16,4 +16,3 @@ $pip install torch==2.13.0
 # the first is there transformers fails on its import. Tests have neither sound nor film. (torchvision's wheel is one
 # too, but transformers needs it: mends/sitecustomize.py.)
 $pip install --no-deps --requirement "$here/requirements.txt"
-touch "$folder/.ready"
