@@ -28,7 +28,7 @@ def test_planned_files_are_those_written(trained, tmp_path, options):
         assert file.bytes <= figures[file.path].bytes <= 1.02 * file.bytes + graph, file.path
 
 
-@pytest.mark.parametrize(("language", "form"), [("bfloat16", "hf"), ("float32", "hf")])
+@pytest.mark.parametrize(("language", "form"), [("bfloat16", "hf"), ("float32", "hf"), ("int8", "vllm")])
 def test_a_planned_checkpoint_is_the_one_written(trained, tmp_path, language, form):
     command = ["export", "--adapter", str(trained[0]), "--out", str(tmp_path / "b"), "--target", form]
     assert main([*command, "--precision.language", language, "--gate", "false", "--parity_samples", "1"]) == 0

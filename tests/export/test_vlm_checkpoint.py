@@ -83,6 +83,30 @@ def test_on_the_base_as_published_it_is_another_model_and_has_a_gate_of_its_own(
     assert not (tmp_path / "out").exists()
 
 
+def test_fewer_bits_for_vllm_come_with_a_stage_and_limit_of_their_own(trained, rows, tmp_path):
+    options = ("--target", "vllm", "--precision.language", "int8", "--data", str(rows), "--data_limit", "2")
+    assert export(trained[0], tmp_path / "vllm", *options) == 0
+    bundle = open_bundle(tmp_path / "vllm")
+    row = bundle.manifest.parity[-1]
+    assert (row.stage, row.limits) == ("checkpoint int8, vision bfloat16", {"exact_match_change": -0.02})
+    assert row.max_abs > 1e-3
+    config = json.loads(bundle.path("vlm/config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "compressed-tensors"
+    assert "compressed-tensors" in bundle.manifest.requires
+    assert sorted(path.name for path in (tmp_path / "vllm").iterdir()) == [
+        "README.md", "export.yaml", "manifest.json", "parity", "vlm",
+    ]  # fmt: skip
+    assert main(["export", "verify", str(tmp_path / "vllm")]) == 0
+
+
+def test_too_few_rows_to_calibrate_on_are_counted_before_anything_is_merged(trained, rows, tmp_path, capsys):
+    options = ("--target", "vllm", "--precision.language", "int4", "--calibration", str(rows))
+    assert export(trained[0], tmp_path / "vllm", *options) == 2
+    error = capsys.readouterr().err.strip()
+    assert "rows to calibrate on, not 16 to 512" in error and "\n" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_several_adapters_become_a_bundle_each_and_are_looked_at_before_any_is_exported(trained, tmp_path, capsys):
     two = tmp_path / "two"
     two.mkdir()

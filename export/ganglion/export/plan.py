@@ -15,6 +15,9 @@ from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import read_json
+from ganglion.export.compress import GROUP
+from ganglion.export.compress import PRECISIONS as COMPRESSED
+from ganglion.export.compress_layers import plan_layers
 from ganglion.export.config import ExportConfig, check_options
 from ganglion.export.onnx_vlm import check_family
 from ganglion.export.packing import SMALLEST, packed_bytes
@@ -26,9 +29,8 @@ from ganglion.model.checkpoint import HUB_NAME, resolve_base
 
 _PROCESS = 900_000_000  # of python with torch, transformers and ONNX Runtime, before any model
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight: 4 bits, an 8-bit scale of 64, a float32 scale of 256 of these
-_GROUP = 128  # weights that share a 16-bit scale in W4A16
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_CHECKPOINT_BYTES = {**_DTYPE_BYTES, "fp8": 1, "int8": 1, "int4": 0.5 + 2 / _GROUP}
+_CHECKPOINT_BYTES = {**_DTYPE_BYTES, "fp8": 1, "int8": 1, "int4": 0.5 + 2 / GROUP}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def _checkpoint_files(config: ExportConfig, skeleton: Any, precision: Precision)
         yield PlannedFile("vlm/adapter_model.safetensors", precision.language, size)
         return
     plain = _DTYPE_BYTES[precision.vision]
-    small = {id(module.weight) for module in text_of(skeleton).layers.modules() if isinstance(module, nn.Linear)}
+    modules = dict(skeleton.named_modules())
+    chosen = plan_layers(skeleton, GROUP if precision.language == "int4" else None).chosen
+    small = {id(modules[name].weight) for name in chosen} if precision.language in COMPRESSED else set()
     size = sum(
         parameter.numel() * (_CHECKPOINT_BYTES[precision.language] if id(parameter) in small else plain)
         for parameter in skeleton.parameters()

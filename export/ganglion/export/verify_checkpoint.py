@@ -11,6 +11,7 @@ import torch
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import VlmPart
+from ganglion.export.compress import PRECISIONS, load_compressed
 from ganglion.export.parity import ask_torch
 from ganglion.export.prompts import Prompt
 from ganglion.export.references import Reference
@@ -26,7 +27,12 @@ def open_model(bundle: Bundle, part: VlmPart, base: str | None) -> Any:
         InputError: the base of an adapter is not the one it was trained on.
     """
     if part.form == "checkpoint":
-        return load_checkpoint(bundle.path("vlm"))
+        folder = bundle.path("vlm")
+        return (
+            load_compressed(folder, torch.float32)
+            if part.precision["language"] in PRECISIONS
+            else load_checkpoint(folder)
+        )
     from peft import PeftModel  # imports bitsandbytes, which ganglion.model.vlm has to quiet first
 
     path = resolve_base(base or part.base_id)

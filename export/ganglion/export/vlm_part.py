@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from ganglion.core.datafile import read_datafile
 from ganglion.core.manifest import ParityRow, VlmPart
+from ganglion.core.tasks import get_task, unrolled
+from ganglion.export.calibration import calibration_rows, check_rows
+from ganglion.export.compress import PRECISIONS as COMPRESSED
+from ganglion.export.compress import compress_checkpoint, load_compressed
 from ganglion.export.config import ExportConfig
 from ganglion.export.merge import Adapter, load_beside, load_merged, load_trained, merged_weights, open_adapter
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.onnx_runner import OnnxVlm
 from ganglion.export.onnx_vlm import check_family, export_vlm
 from ganglion.export.prompt_files import write_prompt_files
+from ganglion.export.prompts import task_prompts
 from ganglion.export.references import write_references
 from ganglion.export.stages import Report, Stages
 from ganglion.export.targets import FLOAT32, FORMS, Precision
 from ganglion.export.text_graph import image_token_id
+from ganglion.export.vllm_files import write_video_settings
 from ganglion.export.vlm_checkpoint import copy_adapter, load_checkpoint, write_merged
 from ganglion.export.weights import make_skeleton, reader
 from ganglion.model.checkpoint import checkpoint_folder
 from ganglion.model.processor import image_settings, load_processor
 
+_ROWS = 128  # of the training data, to calibrate on
 _MERGED = {"exact": "merged", "original": "merged original"}
 
 
@@ -76,10 +88,32 @@ def _as_checkpoint(
     config: ExportConfig, adapter: Adapter, skeleton: Any, processor: Any, folder: Path, stages: Stages, report: Report
 ) -> None:
     precision = config.resolved_precision
+    rows = _calibration(config, adapter, skeleton, processor)
     stages.follow(load_merged(adapter, config.merge), _MERGED[config.merge], FLOAT32)
-    plain = Precision(precision.vision, precision.vision)
-    write_merged(adapter, config.merge, processor, folder, plain.language, report)
-    stages.follow(load_checkpoint(folder), f"checkpoint {plain.label}", plain)
+    if precision.language not in COMPRESSED:
+        write_merged(adapter, config.merge, processor, folder, precision.vision, report)
+        stages.follow(load_checkpoint(folder), f"checkpoint {precision.label}", precision)
+    else:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as room:
+            whole = Path(room) / "whole"
+            write_merged(adapter, config.merge, processor, whole, precision.vision, report)
+            method = "gptq" if rows else "rtn"
+            compress_checkpoint(
+                whole, folder, precision=precision.language, method=method, calibration=rows, report=report
+            )
+        stages.follow(load_compressed(folder, torch.float32), f"checkpoint {precision.label}", precision)
+    if config.target == "vllm":
+        write_video_settings(folder)
+
+
+def _calibration(config: ExportConfig, adapter: Adapter, skeleton: Any, processor: Any) -> list[dict[str, Any]]:
+    if config.calibration is None:
+        return []
+    examples = unrolled(read_datafile(config.calibration, get_task(adapter.run["task"])))
+    chosen = [examples[at] for at in np.linspace(0, len(examples) - 1, min(_ROWS, len(examples))).astype(int)]
+    rows = calibration_rows(skeleton, task_prompts(skeleton, processor, chosen))
+    check_rows(rows)
+    return rows
 
 
 def _as_adapter(
