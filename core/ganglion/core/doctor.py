@@ -32,7 +32,7 @@ _PACKAGES = {
     "base": ("numpy", "pillow", "PyYAML", "jsonargparse", "jsonschema"),
     "serve": ("onnxruntime", "tokenizers", "jinja2", "llguidance"),
     "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors"),
-    "export": ("onnx", "onnxscript"),
+    "export": ("onnx", "onnxscript", "llmcompressor"),
     "report": ("matplotlib",),
 }
 
