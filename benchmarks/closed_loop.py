@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 from report import machine, make_parser, write_report
+from resumable import finished_stages, run_unfinished
 
-from ganglion.core.paths import recipe, write_json
-from ganglion.demo.quickstart.stages import Stage, run_stages
+from ganglion.core.paths import recipe
+from ganglion.demo.quickstart.stages import Stage
 
 TEST_SEED = 20_000_000
 MAIN = "concat"  # what is tried under what may go wrong
@@ -85,11 +86,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few episodes, steps and seeds, to see it run")
     args = parser.parse_args()
     share, steps, seeds = (0.01, 20, 2) if args.quick else (1.0, None, args.seeds)
-    _run(_stages(args.folder, share, steps, seeds), args.folder, args.lanes)
+    run_unfinished(_stages(args.folder, share, steps, seeds), args.folder, args.lanes)
     figures = {
         "machine": machine("torch", "mujoco", "transformers"),
         "seeds": {"test": [TEST_SEED, seeds]},
-        "stage_s": {name: stage["seconds"] for name, stage in _finished(args.folder).items()},
+        "stage_s": {name: stage["seconds"] for name, stage in finished_stages(args.folder).items()},
         "trials": {trial.name: summary(_outcomes(args.folder, trial, seeds)) for trial in TRIALS},
     }
     _show(figures, args.out)
@@ -122,20 +123,6 @@ def _stages(folder: Path, share: float, steps: int | None, seeds: int) -> list[S
         script = str(Path(__file__).with_name("closed_loop_trials.py"))
         stages.append(Stage(f"try {trial.name}", (script, out, *trial.drive, *to), (f"train {trial.policy}",)))
     return stages
-
-
-def _run(stages: Sequence[Stage], folder: Path, lanes: int) -> None:
-    """Run what has not finished yet; which has is noted with the very command that it was."""
-    note = folder / "finished.json"
-    known = _finished(folder)
-    commands = {stage.name: list(stage.argv) for stage in stages}
-    done = {name for name, stage in known.items() if commands.get(name) == stage["argv"]}
-
-    def finished(name: str, seconds: float) -> None:
-        known[name] = {"argv": commands[name], "seconds": seconds}
-        write_json(note, known)
-
-    run_stages([stage for stage in stages if stage.name not in done], folder / "logs", lanes, done, finished)
 
 
 def summary(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -189,13 +176,6 @@ def _file(folder: Path, trial: Trial) -> Path:
 def _outcomes(folder: Path, trial: Trial, seeds: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(_file(folder, trial).read_text())["trials"]
     return [one for one in found if TEST_SEED <= one["seed"] < TEST_SEED + seeds]
-
-
-def _finished(folder: Path) -> dict[str, dict[str, Any]]:
-    """Command and seconds of each stage that finished; of one that was interrupted, those of its last run."""
-    note = folder / "finished.json"
-    known: dict[str, dict[str, Any]] = json.loads(note.read_text()) if note.exists() else {}
-    return known
 
 
 def _show(figures: Mapping[str, Any], out: Path) -> None:

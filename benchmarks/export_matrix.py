@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from report import machine, make_parser, write_report
+from resumable import run_unfinished
 
 from ganglion.core.manifest import ParityRow
-from ganglion.core.paths import recipe, write_json
+from ganglion.core.paths import recipe
 from ganglion.core.tasks import get_task
-from ganglion.demo.quickstart.stages import Stage, run_stages
+from ganglion.demo.quickstart.stages import Stage
 
 GANGLION = ("-m", "ganglion.core.cli")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *GANGLION)
@@ -101,7 +102,7 @@ def main() -> None:
     stages = [stage for system in systems for stage in _vlm_stages(system, args.folder, args.quick)]
     if "insertion" in args.only:
         stages += _policy_stages(args.policy, args.folder, args.quick)
-    _run(stages, args.folder, args.lanes)
+    run_unfinished(stages, args.folder, args.lanes)
     found = [row for system in systems for row in _vlm_rows(system, args.folder)]
     if "insertion" in args.only:
         found += _policy_rows(args.folder)
@@ -175,20 +176,6 @@ def _policy_stages(policy: Path, folder: Path, quick: bool) -> list[Stage]:
 def _either(command: tuple[str, ...]) -> tuple[str, ...]:
     """The command, whether or not a gate stops it: its report says."""
     return ("-c", f"import subprocess, sys; subprocess.run([sys.executable, *{list(command)!r}])")
-
-
-def _run(stages: list[Stage], folder: Path, lanes: int) -> None:
-    """Run what has not finished yet; which has is noted with the very command that it was."""
-    note = folder / "finished.json"
-    known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
-    commands = {stage.name: list(stage.argv) for stage in stages}
-    done = {name for name, stage in known.items() if commands.get(name) == stage["argv"]}
-
-    def finished(name: str, seconds: float) -> None:
-        known[name] = {"argv": commands[name], "seconds": seconds}
-        write_json(note, known)
-
-    run_stages([stage for stage in stages if stage.name not in done], folder / "logs", lanes, done, finished)
 
 
 def _vlm_rows(system: System, folder: Path) -> list[dict[str, Any]]:

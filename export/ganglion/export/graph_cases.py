@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ganglion.core.errors import BundleError
-
-Array = npt.NDArray[Any]
+from ganglion.export.arrays_file import Array, named, read_arrays, write_arrays
 
 
 @dataclass(frozen=True)
@@ -39,26 +35,21 @@ def write_cases(path: Path, cases: Sequence[GraphCase]) -> None:
     for index, case in enumerate(cases):
         for kind in ("feeds", "answers"):
             arrays |= {f"{index}.{kind}.{name}": value for name, value in getattr(case, kind).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
 
 
 def read_cases(path: Path) -> list[GraphCase]:
     """The cases of a bundle.
 
     Raises:
-        BundleError: the file is damaged.
+        BundleError: the file is missing or damaged.
     """
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        return [
-            GraphCase(str(graph), str(of), *(_named(arrays, f"{index}.{kind}.") for kind in ("feeds", "answers")))
-            for index, (graph, of) in enumerate(zip(arrays["graphs"], arrays["of"], strict=True))
-        ]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"can't be read ({error})", where=path, remedy="export the bundle again") from None
-
-
-def _named(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+        labels = zip(arrays["graphs"], arrays["of"], strict=True)
+    except KeyError as error:
+        raise BundleError(f"holds no {error}", where=path, remedy="export the bundle again") from None
+    return [
+        GraphCase(str(graph), str(of), named(arrays, f"{index}.feeds."), named(arrays, f"{index}.answers."))
+        for index, (graph, of) in enumerate(labels)
+    ]

@@ -22,7 +22,7 @@ from ganglion.export.config import ExportConfig, check_options
 from ganglion.export.onnx_vlm import check_family
 from ganglion.export.packing import SMALLEST, packed_bytes
 from ganglion.export.parity import GREEDY_TOKENS, PROMPT_LOGITS
-from ganglion.export.targets import FLOAT32, FORMS, Precision
+from ganglion.export.targets import FLOAT32, Precision, form_of
 from ganglion.export.text_graph import image_token_id, text_of, visual_of
 from ganglion.export.weights import make_skeleton, quantized_names
 from ganglion.model.checkpoint import HUB_NAME, resolve_base
@@ -91,7 +91,7 @@ def plan(config: ExportConfig) -> Plan:
     skeleton = make_skeleton(base)
     check_family(skeleton)
     precision = config.resolved_precision
-    graphs = FORMS[config.target] == "onnx"
+    graphs = form_of(config.target) == "onnx"
     files = tuple(_graph_files(skeleton, precision) if graphs else _checkpoint_files(config, skeleton, precision))
     stages = tuple(_stages(config, base, skeleton, quantization, dtype, files))
     vocabulary = skeleton.config.get_text_config().vocab_size
@@ -158,11 +158,11 @@ def _stages(
     if config.merge == "none":
         return
     yield PlannedStage("merged", 4 * total)
-    if FORMS[config.target] == "onnx":
+    if form_of(config.target) == "onnx":
         yield PlannedStage("onnx", sum(file.bytes for file in _graph_files(skeleton, FLOAT32)))
         if config.resolved_precision.vlm == FLOAT32.vlm:
             return
-    kind = "onnx" if FORMS[config.target] == "onnx" else "checkpoint"
+    kind = "onnx" if form_of(config.target) == "onnx" else "checkpoint"
     yield PlannedStage(f"{kind} {config.resolved_precision.label}", sum(file.bytes for file in files))
 
 

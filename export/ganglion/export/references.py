@@ -5,22 +5,20 @@ Of each position the likeliest tokens are kept, not the whole vocabulary.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from ganglion.core.errors import BundleError
+from ganglion.export.arrays_file import Array, named, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from ganglion.export.stages import Stages
 
 TOP = 32  # tokens of a position
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -60,30 +58,27 @@ def write_references(path: Path, stages: Stages) -> None:
             "largest": np.abs(first.logits).max(),
         }
         arrays |= {f"{index}.{name}": value for name, value in found.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
 
 
 def read_references(path: Path) -> Sequence[Reference]:
     """The references of a bundle's VLM.
 
     Raises:
-        BundleError: the file is damaged.
+        BundleError: the file is missing or damaged.
     """
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
         count = 1 + max(int(name.split(".")[0]) for name in arrays)
         return [_reference(arrays, f"{index}.") for index in range(count)]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"can't be read ({error})", where=path, remedy="export the bundle again") from None
+    except (ValueError, KeyError) as error:
+        raise BundleError(f"holds something else ({error})", where=path, remedy="export the bundle again") from None
 
 
 def _reference(arrays: Mapping[str, Array], prefix: str) -> Reference:
-    inputs = f"{prefix}inputs."
     names = ("position_ids", "tokens", "at", "trained", "exported")
     return Reference(
-        inputs={name.removeprefix(inputs): value for name, value in arrays.items() if name.startswith(inputs)},
+        inputs=named(arrays, f"{prefix}inputs."),
         **{name: arrays[prefix + name] for name in names},
         largest=float(arrays[f"{prefix}largest"]),
     )

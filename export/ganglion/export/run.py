@@ -25,7 +25,7 @@ from ganglion.export.packages import installed_packages
 from ganglion.export.quiet import quiet
 from ganglion.export.requirements import requirements_of
 from ganglion.export.reuse import bundle_at, take_over
-from ganglion.export.targets import FORMS
+from ganglion.export.targets import form_of
 from ganglion.export.triton_repository import write_repository
 
 
@@ -126,9 +126,10 @@ def _check_taken_over(config: ExportConfig, bundle: Bundle) -> None:
             remedy="leave them out, or give the adapter's own folder",
         )
     form = bundle.manifest.vlm.form if bundle.manifest.vlm else None
-    if form is not None and form != FORMS[config.target]:
+    wanted = form_of(config.target, config.merge)
+    if form is not None and form != wanted:
         raise InputError(
-            f"holds a VLM in the form {form!r}, --target {config.target} needs {FORMS[config.target]!r}",
+            f"holds a VLM in the form {form!r}, --target {config.target} needs {wanted!r}",
             where=bundle.root,
             remedy="give the adapter's own folder",
         )

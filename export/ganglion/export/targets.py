@@ -13,7 +13,6 @@ from ganglion.core.errors import InputError
 
 TARGETS = ("onnx", "triton", "vllm", "hf")
 DEVICES = ("cpu", "cuda", "cuda-tensorrt", "jetson-orin", "jetson-thor")
-FORMS = {"onnx": "onnx", "triton": "onnx", "vllm": "checkpoint", "hf": "checkpoint"}  # of a VLM that is merged
 
 _GRAPH = ("float32", "float16", "int8", "int4")
 _CHECKPOINT = ("float32", "float16", "bfloat16")
@@ -52,6 +51,11 @@ class Precision:
 FLOAT32 = Precision()
 
 
+def form_of(target: str, merge: str = "exact") -> str:
+    """What a VLM is in a bundle: "onnx" graphs, a merged "checkpoint", or an "adapter" beside its base."""
+    return "onnx" if target in ("onnx", "triton") else "adapter" if merge == "none" else "checkpoint"
+
+
 def precision_for(
     target: str, device: str, *, language: str | None, vision: str | None, head: str | None, merge: str = "exact"
 ) -> Precision:
@@ -68,7 +72,7 @@ def precision_for(
             )
     if merge == "none":
         found = _beside(target, device, language, vision)
-    elif FORMS[target] == "onnx":
+    elif form_of(target) == "onnx":
         found = _graphs(device, language, vision, head)
     else:
         found = _checkpoint(target, device, language, vision)
@@ -96,7 +100,7 @@ def _checkpoint(target: str, device: str, language: str | None, vision: str | No
 
 def _beside(target: str, device: str, language: str | None, vision: str | None) -> Precision:
     """In 4 bits as in training, so that the adapter meets the weights it knows."""
-    if FORMS[target] == "onnx":
+    if form_of(target) == "onnx":
         raise InputError("--merge none is for --target vllm or hf", remedy="ONNX graphs hold the adapter merged")
     if language in ("fp8", "int8", "int4"):
         raise InputError(
