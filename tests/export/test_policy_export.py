@@ -4,9 +4,11 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from ganglion.core.bundle import open_bundle
+from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.cli import main
 from ganglion.core.errors import InputError
 from ganglion.core.normalization import Normalization, Scale
@@ -241,6 +243,25 @@ def policy_bundle(tmp_path_factory):
     write_policy(root / "trained")
     assert main(["export", "--policy", str(root / "trained"), "--out", str(root / "bundle")]) == 0
     return root / "bundle"
+
+
+def test_verify_asks_each_graph_again_and_finds_one_that_computes_something_else(policy_bundle, tmp_path, capsys):
+    assert main(["export", "verify", str(policy_bundle)]) == 0
+    out = capsys.readouterr().out
+    assert "sensor_stream here" in out and "action_head here" in out and "every limit is kept" in out
+    copied = shutil.copytree(policy_bundle, tmp_path / "bundle")
+    manifest, path = open_bundle(copied).manifest, copied / "policy/sensor_stream.onnx"
+    model = onnx.load(path)
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.CopyFrom(numpy_helper.from_array(1.01 * numpy_helper.to_array(weight), weight.name))
+    onnx.save(model, path)
+    seal_bundle(copied, manifest)
+    assert main(["export", "verify", str(copied)]) == 1
+    assert "policy sensor_stream here against exported: max_abs is" in capsys.readouterr().err
+    (copied / "parity/policy.npz").unlink()
+    seal_bundle(copied, manifest)
+    assert main(["export", "verify", str(copied)]) == 1
+    assert "parity/policy.npz: can't be read" in capsys.readouterr().err
 
 
 def test_a_policy_is_taken_over_bit_by_bit_with_its_parity(policy_bundle, tmp_path):
