@@ -1,6 +1,7 @@
 """Small random Qwen-VLs of each family, exported once per worker, and a trained adapter."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,16 @@ def trained(tmp_path_factory):
 
     from ganglion.export.parity import ask_torch, take_traces
     from ganglion.export.prompts import fresh_cases, make_prompts
-    from ganglion.model.checkpoint import base_hash, resolve_base
+    from ganglion.model.checkpoint import base_hash
     from ganglion.model.processor import load_processor
     from ganglion.model.vlm import load_vlm
 
-    name = "offline:qwen2_vl?untrained"
-    base = resolve_base(name)
+    shallower, whole = shallow("qwen2_vl")
+    base = str(tmp_path_factory.mktemp("base"))
+    for path in Path(whole).iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, Path(base) / path.name)
+    shallower.save_pretrained(base)
     torch.manual_seed(0)
     model = load_vlm(base, quantization="nf4", dtype=torch.float32, device="cpu")
     prompts = make_prompts(model, load_processor(base), fresh_cases(3, seed=5))
@@ -76,7 +81,7 @@ def trained(tmp_path_factory):
         optimizer.zero_grad()
     folder = tmp_path_factory.mktemp("adapter")
     model.save_pretrained(folder)
-    run = {"task": "exo_assist", "base": name, "base_hash": base_hash(base), "quantization": "nf4", "seed": 0}
+    run = {"task": "exo_assist", "base": base, "base_hash": base_hash(base), "quantization": "nf4", "seed": 0}
     (folder / "run.json").write_text(json.dumps(run))
     return folder, take_traces(ask_torch(model.eval().get_base_model()), prompts, 0), prompts
 
