@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRITON ?= .venv-triton
 VLLM ?= .venv-vllm
+OPTIMUM ?= .venv-optimum
 ROOMS := core model simulation training export serving robot_bridge demo
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: egl help run test test-triton test-vllm acceptance learning check fast-test lint types layers clean
+.PHONY: egl help run test test-triton test-vllm test-optimum acceptance learning check fast-test lint types layers clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,7 +21,7 @@ run: $(READY) ## train, export, serve and stream on the built-in default; prints
 	$(BIN)/ganglion quickstart
 
 test: $(READY) egl ## every test
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance and not learning and not triton and not vllm"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance and not learning and not triton and not vllm and not optimum"
 
 acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
 	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
@@ -34,10 +35,13 @@ test-triton: $(READY) $(TRITON)/.ready ## serve a bundle's repository in a real 
 test-vllm: $(READY) $(VLLM)/.ready ## serve what export writes with a real vLLM on the CPU, made in an environment of its own
 	GANGLION_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest tests/export/vllm -v -m vllm
 
+test-optimum: $(READY) $(OPTIMUM)/.ready ## hold our graphs of a language model to optimum's, made in an environment of its own
+	GANGLION_OPTIMUM_VENV=$(abspath $(OPTIMUM)) $(BIN)/python -m pytest tests/optimum -v -m optimum
+
 check: lint types layers fast-test ## what to run before each commit
 
 fast-test: $(READY) egl ## the tests that need less than a few seconds each
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not acceptance and not learning and not triton and not vllm"
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not acceptance and not learning and not triton and not vllm and not optimum"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -50,7 +54,7 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 clean: ## remove the environment and what runs wrote
-	rm -rf $(VENV) $(TRITON) $(VLLM) runs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(TRITON) $(VLLM) $(OPTIMUM) runs dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # Tests render offscreen.
 egl:
@@ -69,4 +73,8 @@ $(TRITON)/.ready: tests/triton/install.sh
 
 $(VLLM)/.ready: tests/export/vllm/environment.sh tests/export/vllm/requirements.txt
 	PYTHON=$(PYTHON) $< $(VLLM)
+	@touch $@
+
+$(OPTIMUM)/.ready: tests/optimum/environment.sh
+	PYTHON=$(PYTHON) $< $(OPTIMUM)
 	@touch $@

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from language_for_test import language_adapter
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.cli import main
@@ -99,26 +100,6 @@ def test_a_language_model_is_exported_and_served_without_vision(tmp_path):
     assert engine.generate([], "move the arm up", max_new_tokens=5).tokens
     with pytest.raises(InputError, match="sees no images"):
         engine.generate([b""], "what is this?", max_new_tokens=5)
-
-
-def language_adapter(folder):
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from ganglion.model.checkpoint import base_hash, resolve_base
-    from ganglion.model.vlm import load_vlm
-
-    name = "offline:qwen2?untrained"
-    torch.manual_seed(0)
-    model = load_vlm(resolve_base(name), quantization="nf4", dtype=torch.float32, device="cpu")
-    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"))
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.05)
-    model.save_pretrained(folder)
-    run = {"task": "robot_code", "base": name, "base_hash": base_hash(resolve_base(name)), "quantization": "nf4"}
-    (folder / "run.json").write_text(json.dumps(run))
-    return folder
 
 
 def test_the_card_and_the_resolved_config_lie_in_the_bundle(bundle):
