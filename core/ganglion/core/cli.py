@@ -110,13 +110,13 @@ COMMANDS: dict[str, Command] = {
         "export",
     ),
     "export verify": Command(
-        "ganglion.export.verify:VerifyConfig",
+        "ganglion.export.verify_config:VerifyConfig",
         "ganglion.export.verify:run",
         "measure a bundle again on this machine: hashes, parity, every gate",
         "export",
     ),
     "export drift": Command(
-        "ganglion.export.drift:DriftConfig",
+        "ganglion.export.drift_config:DriftConfig",
         "ganglion.export.drift:run",
         "what each way of merging an adapter costs, and which to take",
         "export",

@@ -7,8 +7,7 @@ the base as published, it meets other weights than it knows; merged in 4 bits, t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from ganglion.core.errors import InputError
@@ -16,6 +15,7 @@ from ganglion.core.manifest import ParityRow
 from ganglion.core.paths import write_json
 from ganglion.export.card import parity_lines
 from ganglion.export.config import ExportConfig
+from ganglion.export.drift_config import DriftConfig
 from ganglion.export.gates import MERGED_AGREEMENT, METRIC_LOSS
 from ganglion.export.merge import load_merged, load_trained, merge_in_4_bits, open_adapter
 from ganglion.export.quiet import quiet
@@ -24,24 +24,6 @@ from ganglion.export.targets import FLOAT32
 from ganglion.export.weights import make_skeleton
 from ganglion.model.checkpoint import checkpoint_folder
 from ganglion.model.processor import load_processor
-
-
-@dataclass(frozen=True)
-class DriftConfig:
-    """Compare the ways of merging an adapter with the model that was trained."""
-
-    adapter: Path
-    """Folder that `ganglion train sft` wrote."""
-    data: Path | None = None
-    """Data file of its task, not trained on: each merge is scored on it."""
-    data_limit: int | None = None
-    """Score on the first rows only; default all."""
-    base: str | None = None
-    """Where the adapter's base is now; default is where it was in training."""
-    parity_samples: int = 4
-    """Fresh inputs that logits are compared on; of --data as many rows again."""
-    report: Path | None = None
-    """Write rows and recommendation as JSON, too."""
 
 
 def run(config: DriftConfig) -> None:

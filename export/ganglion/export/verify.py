@@ -6,8 +6,7 @@ ONNX needs neither torch nor transformers for it; a checkpoint does, and the ans
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from ganglion.export.card import parity_lines
 from ganglion.export.graph_cases import read_cases
 from ganglion.export.references import Reference, read_references
 from ganglion.export.sessions import open_onnx
+from ganglion.export.verify_config import VerifyConfig
 
 # Against the machine that exported. The same float32 sums, in another order at most; with fewer bits an activation at
 # the edge between two of its steps may fall to the other side.
@@ -28,22 +28,6 @@ _SAME = {"float32": 1e-4, "other": 5e-2}
 Floats = npt.NDArray[np.float32]
 Logits = Callable[[Reference], Floats]
 """A reference -> the logits (P, V) of its positions."""
-
-
-@dataclass(frozen=True)
-class VerifyConfig:
-    """Check a bundle: hashes, parity here, every gate."""
-
-    bundle: Path
-    """A folder that `ganglion export` wrote."""
-    data: Path | None = None
-    """Data file of the VLM's task, to answer and score again; it must be the one that the export was given."""
-    data_limit: int | None = None
-    """Score on the first rows only, as the export did."""
-    base: str | None = None
-    """Where the base of an adapter that was not merged is now; default is where it was in training."""
-    report: Path | None = None
-    """Write the rows as JSON, too."""
 
 
 def run(config: VerifyConfig) -> int:
