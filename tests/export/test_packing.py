@@ -9,7 +9,7 @@ from torch import nn
 
 from ganglion.export import packing
 from ganglion.export.onnx_file import write_onnx
-from ganglion.export.packing import BLOCK
+from ganglion.export.packing import packed_bytes
 
 pytestmark = pytest.mark.slow
 WIDTH = 80  # no multiple of a block
@@ -61,10 +61,8 @@ def test_products_of_activations_keep_float32_and_a_weight_is_stored_once(tmp_pa
     assert kinds.count("MatMul") == (6 if products == "MatMul" else 2)
     assert products == "MatMul" or kinds.count(products) == 4
     stored = sum(len(tensor.raw_data) for tensor in graph.initializer)
-    weights = 4 * WIDTH * WIDTH
-    bits = {"float32": 32, "float16": 16, "int8": 8, "int4": 4 + 40 / BLOCK}[precision]
-    padding = 1.25 if precision == "int4" else 1.05  # 80 of a column fill 96
-    assert weights * bits / 8 <= stored <= weights * bits / 8 * padding + 4000
+    weights = sum(packed_bytes(shape, precision) for shape in ((2 * WIDTH, WIDTH), (WIDTH, 2 * WIDTH)))
+    assert weights <= stored <= weights + 4000
     assert not any(node.op_type == "Transpose" and node.input[0].endswith("weight") for node in graph.node)
 
 

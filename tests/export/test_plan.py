@@ -13,19 +13,23 @@ from ganglion.export.plan import plan
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"language": "int4", "vision": "int8"}, {"language": "int8", "vision": "float16"}]
-)
-def test_planned_files_are_those_written(trained, tmp_path, options):
-    flags = [word for part, kind in options.items() for word in (f"--precision.{part}", kind)]
-    command = ["export", "--adapter", str(trained[0]), "--out", str(tmp_path / "b"), "--parity_samples", "1", *flags]
-    assert main([*command, "--gate", "false"]) == 0
-    figures = open_bundle(tmp_path / "b").manifest.figures
-    planned = plan(ExportConfig(adapter=trained[0], precision=PrecisionOptions(**options))).files
+def assert_planned(config, bundle):
+    figures, planned = open_bundle(bundle).manifest.figures, plan(config).files
     assert {file.path for file in planned} == set(figures)
     for file in planned:
         graph = 250_000  # nodes and names
         assert file.bytes <= figures[file.path].bytes <= 1.02 * file.bytes + graph, file.path
+
+
+def test_planned_files_are_those_written(trained, bundle):
+    assert_planned(ExportConfig(adapter=trained[0]), bundle)
+
+
+def test_planned_files_in_fewer_bits_are_those_written(trained, tmp_path):
+    command = ["export", "--adapter", str(trained[0]), "--out", str(tmp_path / "b"), "--parity_samples", "1"]
+    assert main([*command, "--precision.language", "int4", "--precision.vision", "int8", "--gate", "false"]) == 0
+    precision = PrecisionOptions(language="int4", vision="int8")
+    assert_planned(ExportConfig(adapter=trained[0], precision=precision), tmp_path / "b")
 
 
 @pytest.mark.parametrize(("language", "form"), [("bfloat16", "hf"), ("float32", "hf"), ("int8", "vllm")])

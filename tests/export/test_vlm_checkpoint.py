@@ -77,7 +77,7 @@ def test_on_the_base_as_published_it_is_another_model_and_has_a_gate_of_its_own(
     assert row.stage == "merged original" and row.metrics["argmax_agreement"] < 1 and row.max_abs > 1e-3
     monkeypatch.setattr(gates, "BESIDE_AGREEMENT", 1.0)
     capsys.readouterr()
-    assert export(trained[0], tmp_path / "out", "--merge", "original") == 1
+    assert export(trained[0], tmp_path / "out", "--target", "hf", "--merge", "original") == 1
     error = capsys.readouterr().err
     assert "vlm merged original against trained: argmax_agreement is 0." in error
     assert not (tmp_path / "out").exists()
