@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from ganglion.core import paths
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.paths import cache_dir, read_json, write_json, written_aside
 
@@ -33,6 +34,37 @@ def test_a_folder_is_replaced_whole(tmp_path):
             (aside / content).touch()
     assert os.listdir(target) == ["two"]
     assert os.listdir(tmp_path) == ["bundle"]
+
+
+def test_a_folder_is_there_at_every_moment_of_being_replaced(tmp_path, monkeypatch):
+    path, rename, exchange = tmp_path / "folder", os.replace, paths._exchanged
+    path.mkdir()
+
+    def watched(of):
+        def watching(*args):
+            assert path.is_dir()
+            found = of(*args)
+            assert path.is_dir()
+            return found
+
+        return watching
+
+    monkeypatch.setattr(paths.os, "replace", watched(rename))
+    monkeypatch.setattr(paths, "_exchanged", watched(exchange))
+    with written_aside(path) as aside:
+        aside.mkdir()
+        (aside / "new").touch()
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+def test_where_folders_can_not_change_places_one_is_moved_aside_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "_exchanged", lambda one, other: False)
+    path = tmp_path / "folder"
+    (path / "old").mkdir(parents=True)
+    with written_aside(path) as aside:
+        aside.mkdir()
+    assert list(path.iterdir()) == []
 
 
 def test_a_full_disk_is_one_line_with_a_remedy(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -41,8 +42,9 @@ def recipe(name: str) -> Path:
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write a file or make a folder at; rename it into place on success.
 
-    An existing file is replaced; an existing folder is moved aside first and removed after, so that at no moment a
-    half-written one bears the final name. On an exception the old content stays and the temporary is removed.
+    At no moment a half-written one bears the final name. An existing file is replaced; an existing folder changes
+    places with the new one in one step (on Linux; elsewhere it is moved aside first) and is then removed. On an
+    exception the old content stays and the temporary is removed.
 
     Raises:
         GanglionError: the disk is full or the folder can't be written.
@@ -55,15 +57,26 @@ def written_aside(path: Path) -> Iterator[Path]:
     aside = room / path.name
     try:
         yield aside
-        if path.is_dir() and not path.is_symlink():
+        if not path.is_dir() or path.is_symlink():
+            os.replace(aside, path)
+        elif not _exchanged(aside, path):
             os.replace(path, room / "replaced")
-        os.replace(aside, path)
+            os.replace(aside, path)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise _unwritable(path, error) from error
         raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two files or folders change places, renameat2(2); False where system or file system can't."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def clear_aside(folder: Path) -> None:
