@@ -72,8 +72,8 @@ def run(config: ExportConfig) -> None:
     rows += [("on disk", "", sum(file.bytes for file in found.files))]
     rows += [(f"stage {stage.name}", "in memory", stage.bytes) for stage in found.stages]
     rows += [("peak", "in memory", found.peak_bytes)]
-    width = max(len(name) for name, _, _ in rows)
-    print("\n".join(f"{name:<{width}}  {kind:<10} {_shown(size):>10}" for name, kind, size in rows))
+    first, second = max(len(name) for name, _, _ in rows), max(len(kind) for _, kind, _ in rows)
+    print("\n".join(f"{name:<{first}}  {kind:<{second}}  {_shown(size):>8}" for name, kind, size in rows))
 
 
 def plan(config: ExportConfig) -> Plan:
