@@ -30,6 +30,7 @@ def test_a_merged_checkpoint_is_measured_in_the_type_it_is_stored_in(trained, tm
     assert 1e-4 < bundle.manifest.parity[1].metrics["max_rel"] < 0.1
     assert load_vlm(bundle.path("vlm"), device="cpu", dtype=torch.bfloat16).dtype == torch.bfloat16
     assert all(path.stat().st_mode & 0o044 for path in (tmp_path / "hf").rglob("*") if path.is_file())
+    assert "library_name: transformers\n" in bundle.path("README.md").read_text()
     assert "peft" not in bundle.manifest.requires and "transformers" in bundle.manifest.requires
     assert main(["export", "verify", str(tmp_path / "hf")]) == 0
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ganglion.core.manifest import Manifest, ParityRow, VlmPart
 
+_LIBRARIES = {"onnx": "onnx", "checkpoint": "transformers", "adapter": "peft"}  # as the hub names them
 _MERGES = {
     "exact": "merged into the weights that it was trained on",
     "original": "merged into the base as published",
@@ -42,7 +43,7 @@ def model_card(manifest: Manifest) -> str:
     parts = [name for name, part in (("an instruction VLM", vlm), ("a sensor-fusion policy", policy)) if part]
     lines = [
         "---",
-        "library_name: onnx",
+        f"library_name: {_LIBRARIES[vlm.form if vlm else 'onnx']}",
         "tags: [ganglion, robotics]",
         "---",
         f"# Ganglion bundle: {' and '.join(parts)}",
