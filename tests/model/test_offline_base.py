@@ -114,7 +114,7 @@ def test_builders_at_the_same_time_get_one_whole_base(cache):
     builders = [context.Process(target=_build_and_report, args=(str(cache.parent), results)) for _ in range(2)]
     for builder in builders:
         builder.start()
-    hashes = {results.get(timeout=120) for _ in builders}
+    hashes = {results.get(timeout=600) for _ in builders}
     for builder in builders:
         builder.join()
     assert len(hashes) == 1
