@@ -23,8 +23,8 @@ run: $(READY) ## train, export, serve and stream on the built-in default; prints
 test: $(READY) egl ## every test
 	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance and not learning and not triton and not vllm and not optimum"
 
-acceptance: $(READY) ## run the main job and check every figure it must reach (minutes)
-	$(BIN)/python -m pytest tests/acceptance -v -m acceptance
+acceptance: $(READY) ## run the main job and check every figure it must reach, and that every policy learns (minutes)
+	$(BIN)/python -m pytest tests -v -m acceptance
 
 learning: $(READY) ## train gui_step and chess_board by their recipes and check what they reach (over an hour)
 	$(BIN)/python -m pytest tests/acceptance -v -m learning

@@ -76,7 +76,7 @@ def random_bundle(base: str, folder: Path) -> Path:
     import torch
 
     from ganglion.export.onnx_file import OPSET
-    from ganglion.export.onnx_vlm import export_vlm
+    from ganglion.export.onnx_vlm import VlmGraphs
     from ganglion.export.prompt_files import write_prompt_files
     from ganglion.model.checkpoint import base_hash, resolve_base
     from ganglion.model.processor import image_settings, load_processor
@@ -84,7 +84,7 @@ def random_bundle(base: str, folder: Path) -> Path:
 
     path = resolve_base(base)
     model, processor = load_vlm(path, dtype=torch.float32).eval(), load_processor(path)
-    export_vlm(model, folder / "vlm")
+    VlmGraphs(model).write(folder / "vlm")
     write_prompt_files(processor, folder / "vlm")
     part = VlmPart(
         task="",

@@ -5,9 +5,9 @@
 A Qwen2-VL-shaped checkpoint with random weights and a random LoRA on it are written first; --folder keeps them for
 another run, and stages of a run that was stopped are not done again. Each stage runs in a process of its own:
 
-    trained   the base with the adapter beside it, as every export asks it first
-    merged    the merged model, whole in float32
-    graphs    the graphs in --language, written from the adapter's merged weights as `ganglion export` does
+    trained   the base with the adapter beside it, asked for one token
+    merged    the adapter merged into files, and the model that maps them asked for one token
+    graphs    merged into files, from which the graphs in --language are written
     sessions  the graphs opened and asked for one token
 
 "peak" is resident memory beyond that of the imports. Pages of a mapped file count as resident; the system takes them
@@ -35,17 +35,20 @@ STAGES = ("trained", "merged", "graphs", "sessions")
 
 def run_stage(stage: str, adapter_folder: Path, graphs: Path, language: str) -> dict[str, Any]:
     """One stage in this process: seconds, and bytes at its peak."""
-    from ganglion.export.merge import load_merged, load_trained, open_adapter
-    from ganglion.export.onnx_vlm import export_vlm
+    import torch.onnx  # noqa: F401  # counts as an import, and does much itself when it is first used
+    from transformers.models.qwen2_vl import modeling_qwen2_vl  # noqa: F401
+
+    from ganglion.export import onnx_runner, onnx_vlm  # noqa: F401
+    from ganglion.export.merge import load_trained, open_adapter
     from ganglion.export.quiet import quiet
 
     quiet()
     adapter = open_adapter(adapter_folder)
     calls: dict[str, Callable[[], object]] = {
-        "trained": lambda: load_trained(adapter),
-        "merged": lambda: load_merged(adapter),
-        "graphs": lambda: write_graphs(adapter, graphs, language, export_vlm),
-        "sessions": lambda: ask_graphs(graphs),
+        "trained": lambda: ask_model(load_trained(adapter)),
+        "merged": lambda: ask_merged(adapter, graphs.parent),
+        "graphs": lambda: write_graphs(adapter, graphs, language),
+        "sessions": lambda: ask_graphs(graphs, language),
     }
     start = time.perf_counter()
     with Peak() as peak:
@@ -54,22 +57,37 @@ def run_stage(stage: str, adapter_folder: Path, graphs: Path, language: str) -> 
     return {"seconds": time.perf_counter() - start, "peak_bytes": peak.beyond_start}
 
 
-def write_graphs(adapter: Any, folder: Path, language: str, export_vlm: Callable[..., None]) -> None:
-    from ganglion.export.merge import merged_weights
+def ask_model(model: Any) -> object:
+    import torch
+
+    with torch.no_grad():
+        return model(input_ids=torch.arange(8)[None])
+
+
+def ask_merged(adapter: Any, room: Path) -> object:
+    from ganglion.export.merge import load_merged, merged_once
+
+    with merged_once(adapter, room=room) as weights:
+        return ask_model(load_merged(weights))
+
+
+def write_graphs(adapter: Any, folder: Path, language: str) -> None:
+    from ganglion.export.merge import merged_once
+    from ganglion.export.onnx_vlm import VlmGraphs
     from ganglion.export.weights import make_skeleton, reader
-    from ganglion.model.checkpoint import checkpoint_folder
 
-    skeleton = make_skeleton(checkpoint_folder(adapter.base))
-    read = reader(skeleton, merged_weights(adapter))
-    export_vlm(skeleton, folder, read=read, language=language)
+    with merged_once(adapter, room=folder.parent) as weights:
+        skeleton = make_skeleton(weights.folder)
+        VlmGraphs(skeleton).write(folder, read=reader(skeleton, weights), language=language)
 
 
-def ask_graphs(folder: Path) -> object:
+def ask_graphs(folder: Path, language: str) -> object:
     import numpy as np
 
     from ganglion.export.onnx_runner import OnnxVlm
+    from ganglion.export.targets import Precision
 
-    onnx = OnnxVlm(folder)
+    onnx = OnnxVlm(folder, precision=Precision(language=language))
     ids = np.arange(8)[None]
     list(onnx.logits({"input_ids": ids}, np.tile(ids, (3, 1, 1)), 1, last=1))
     return onnx

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/onnx_speed.py [--size 120m] [--only decoder|policy]
 
-The decoder is that of a Qwen2-VL with random weights, written by `export_vlm`, and runs as it is served. A token is
+The decoder is that of a Qwen2-VL with random weights, written by `VlmGraphs`, and runs as it is served. A token is
 timed at a context of 256 and of 1024 tokens, prompts of 256 as a whole. The policies are those of the default robot,
 `small` and `base`: sensor stream and action head, on a full window (650 samples) and on one hop (13). torch runs the
 same weights in float32, as it is and compiled; without a C++ compiler that is left out, and said.
@@ -38,7 +38,7 @@ from report import machine, make_parser, write_report
 from torch import Tensor, nn
 
 from ganglion.core.specs import default_robot
-from ganglion.export.onnx_vlm import export_vlm
+from ganglion.export.onnx_vlm import VlmGraphs
 from ganglion.export.policy_graph import write_action_head, write_sensor_stream
 from ganglion.export.text_graph import DecoderGraph, text_of
 from ganglion.model.policy.action_expert import ActionExpert
@@ -133,8 +133,9 @@ class TorchDecoder:
 def decoders(size: str, folder: Path, rounds: int, compiler: bool) -> dict[str, Any]:
     """Everything about the decoder in each precision."""
     model = random_model(size)
+    graphs = VlmGraphs(model)
     for precision in PRECISIONS:
-        export_vlm(model, folder / precision, language=precision)
+        graphs.write(folder / precision, language=precision)
     probes = {name: probe(folder / name) for name in PRECISIONS}
     opened = {name: open_decoder(folder / name) for name in PRECISIONS}
     torches = {"torch eager": TorchDecoder(model, False)}

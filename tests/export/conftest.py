@@ -1,14 +1,21 @@
 """Small random Qwen-VLs of each family, exported once per worker, and a trained adapter."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from adapter_for_test import train_adapter
+from traces_for_test import kept_traces
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces():
+    with kept_traces():
+        yield
 
 
 @dataclass(frozen=True)
@@ -43,47 +50,25 @@ def shallow(family):
 
 @pytest.fixture(scope="session", params=FAMILIES)
 def exported(request, tmp_path_factory):
-    from ganglion.export.onnx_vlm import export_vlm
+    from ganglion.export.onnx_vlm import VlmGraphs
     from ganglion.model.processor import load_processor
 
     model, base = shallow(request.param)
     folder = tmp_path_factory.mktemp(request.param)
-    export_vlm(model, folder)
+    VlmGraphs(model).write(folder)
     return Exported(model, load_processor(base, max_pixels=280 * 280), folder)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """(adapter folder, traces of the very model in memory that was trained, prompts they are of)."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from ganglion.export.parity import ask_torch, take_traces
-    from ganglion.export.prompts import fresh_cases, make_prompts
-    from ganglion.model.checkpoint import base_hash
-    from ganglion.model.processor import load_processor
-    from ganglion.model.vlm import load_vlm
-
     shallower, whole = shallow("qwen2_vl")
-    base = str(tmp_path_factory.mktemp("base"))
+    base = tmp_path_factory.mktemp("base")
     for path in Path(whole).iterdir():
         if path.suffix != ".safetensors":
-            shutil.copyfile(path, Path(base) / path.name)
+            shutil.copyfile(path, base / path.name)
     shallower.save_pretrained(base)
-    torch.manual_seed(0)
-    model = load_vlm(base, quantization="nf4", dtype=torch.float32, device="cpu")
-    prompts = make_prompts(model, load_processor(base), fresh_cases(3, seed=5))
-    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    for prompt in prompts:
-        model(**prompt.inputs, labels=prompt.inputs["input_ids"]).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    folder = tmp_path_factory.mktemp("adapter")
-    model.save_pretrained(folder)
-    run = {"task": "exo_assist", "base": base, "base_hash": base_hash(base), "quantization": "nf4", "seed": 0}
-    (folder / "run.json").write_text(json.dumps(run))
-    return folder, take_traces(ask_torch(model.eval().get_base_model()), prompts, 0), prompts
+    return train_adapter(str(base), tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ import torch
 
 from ganglion.export import checkpoint_files
 from ganglion.export.checkpoint_files import INDEX, write_checkpoint
-from ganglion.export.merge import load_merged, merged_weights, open_adapter
-from ganglion.export.weights import CheckpointWeights, make_skeleton
+from ganglion.export.merge import merged_weights, open_adapter
+from ganglion.export.weights import CheckpointWeights, filled, make_skeleton
 from ganglion.model.checkpoint import checkpoint_folder
 from ganglion.model.processor import load_processor
 from ganglion.model.vlm import load_vlm
@@ -20,7 +20,7 @@ def write(adapter_folder, out, dtype=torch.float32):
     adapter = open_adapter(adapter_folder)
     folder = checkpoint_folder(adapter.base)
     write_checkpoint(CheckpointWeights(folder, make_skeleton(folder)), merged_weights(adapter), out, dtype)
-    return load_merged(adapter)
+    return filled(make_skeleton(folder), merged_weights(adapter))
 
 
 def same(model, other, dtype=torch.float32):

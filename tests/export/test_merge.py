@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 import torch
+from adapter_for_test import load_merged_of
 
 from ganglion.core.errors import InputError
-from ganglion.export.merge import load_merged, load_trained, open_adapter
+from ganglion.export.merge import load_trained, open_adapter
 from ganglion.export.parity import ask_torch, compare, take_traces
 from ganglion.model.vlm import load_vlm
 
@@ -21,7 +22,7 @@ def apart(model, prompts, traces):
 
 def test_the_merged_model_equals_the_one_that_was_trained(trained):
     folder, traces, prompts = trained
-    merged = load_merged(open_adapter(folder))
+    merged = load_merged_of(folder)
     row = apart(merged, prompts, traces)
     assert row.max_abs <= 1e-4
     assert row.metrics["argmax_agreement"] == 1.0
@@ -53,8 +54,8 @@ def test_the_merge_starts_from_weights_rounded_as_in_training(trained, tmp_path)
     run = json.loads((half / "run.json").read_text())
     (half / "run.json").write_text(json.dumps(run | {"dtype": "bfloat16"}))
     traces = take_traces(ask_torch(load_trained(open_adapter(half)).get_base_model()), prompts, 0)
-    rounded = apart(load_merged(open_adapter(half)), prompts, traces)
-    unrounded = apart(load_merged(open_adapter(folder)), prompts, traces)
+    rounded = apart(load_merged_of(half), prompts, traces)
+    unrounded = apart(load_merged_of(folder), prompts, traces)
     assert rounded.max_abs < unrounded.max_abs / 3
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ganglion.core.errors import InputError
 from ganglion.export.onnx_runner import OnnxVlm
-from ganglion.export.onnx_vlm import LANGUAGE_MODELS, export_vlm
+from ganglion.export.onnx_vlm import LANGUAGE_MODELS, VlmGraphs
 from ganglion.export.parity import ask_onnx, ask_torch, compare, take_traces
 from ganglion.export.prompts import Prompt, fresh_cases, make_prompts, position_ids, vl_feeds
 from ganglion.export.text_graph import HiddenStatesGraph
@@ -160,7 +160,7 @@ def language_model(kind):
 @pytest.fixture(scope="module", params=LANGUAGE_MODELS)
 def language(request, tmp_path_factory):
     model, folder = language_model(request.param), tmp_path_factory.mktemp(request.param)
-    export_vlm(model, folder)
+    VlmGraphs(model).write(folder)
     return model, OnnxVlm(folder, functools.partial(position_ids, model)), folder
 
 
@@ -190,9 +190,9 @@ def test_an_answer_that_has_ended_is_padded_while_others_go_on(language):
     assert ended == [free[0][: first + 1] + [63] * (7 - first), free[1]]
 
 
-def test_another_kind_of_model_is_refused_by_name(tmp_path):
+def test_another_kind_of_model_is_refused_by_name():
     from transformers import AutoModelForCausalLM, GPT2Config
 
     config = GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2)
     with pytest.raises(InputError, match="'gpt2'"):
-        export_vlm(AutoModelForCausalLM.from_config(config), tmp_path)
+        VlmGraphs(AutoModelForCausalLM.from_config(config))

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 import torch
+from adapter_for_test import load_merged_of
 from safetensors.torch import load_file, save_file
 
 from ganglion.core.errors import InputError
-from ganglion.export.merge import load_merged, open_adapter
 from ganglion.export.weights import ADAPTER_WEIGHTS, CheckpointWeights, MergedWeights, make_skeleton, quantized_names
 from ganglion.model.checkpoint import resolve_base
 from ganglion.model.vlm import load_vlm
@@ -69,7 +69,7 @@ def test_merged_into_the_original_weights_it_is_another_model(adapted):
 
 
 def test_a_model_filled_with_them_answers_and_keeps_its_ties(trained):
-    model = load_merged(open_adapter(trained[0]))
+    model = load_merged_of(trained[0])
     assert not model.training and all(p.device.type == "cpu" for p in model.parameters())
     assert model.lm_head.weight is model.get_input_embeddings().weight
 
@@ -143,7 +143,7 @@ def test_an_adapter_that_does_not_fit_is_named(trained, tmp_path, change, messag
             adapter / ADAPTER_WEIGHTS, lambda t: t.update({"base_model.model.lost.lora_B.weight": torch.zeros(8, 4)})
         )
     with pytest.raises(InputError, match=message):
-        load_merged(open_adapter(adapter))
+        load_merged_of(adapter)
 
 
 @pytest.mark.parametrize(
@@ -154,4 +154,4 @@ def test_an_adapter_of_another_kind_is_refused(trained, tmp_path, key, value):
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(InputError, match="is no plain LoRA"):
-        load_merged(open_adapter(adapter))
+        load_merged_of(adapter)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from traces_for_test import kept_traces
 
 from ganglion.core.bundle import open_bundle, seal_bundle
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
@@ -13,6 +14,12 @@ from ganglion.serving.vlm.grammar import GrammarCompiler
 
 Logits = Callable[[int], np.ndarray]
 END = "<|end|>"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces():
+    with kept_traces():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -83,13 +90,13 @@ def vlm_base():
 @pytest.fixture(scope="session")
 def vlm_bundle(vlm_base, tmp_path_factory):
     """The same model as an opened bundle; its context is 512 tokens."""
-    from ganglion.export.onnx_vlm import export_vlm
+    from ganglion.export.onnx_vlm import VlmGraphs
     from ganglion.export.prompt_files import write_prompt_files
     from ganglion.model.processor import image_settings
 
     model, processor = vlm_base
     root = tmp_path_factory.mktemp("vlm_bundle")
-    export_vlm(model, root / "vlm")
+    VlmGraphs(model).write(root / "vlm")
     write_prompt_files(processor, root / "vlm")
     part = VlmPart(
         task="exo_assist",

@@ -48,7 +48,10 @@ def loss(learner: Learner, config: PolicyTrainConfig) -> float:
     return float(torch.stack([losses(learner.network, batch)[0].mean() for batch in batches]).mean())
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+ONE = "concat"  # the others train as long, in `make acceptance`
+
+
+@pytest.mark.parametrize("fusion", [pytest.param(f, marks=[pytest.mark.acceptance] * (f != ONE)) for f in FUSIONS])
 @pytest.mark.parametrize("head", HEADS)
 def test_32_moments_are_learned_to_a_hundredth_of_the_first_loss(tmp_path: Path, fusion: str, head: str) -> None:
     folder = recorded(tmp_path / "set", 4, robot=SLOW)

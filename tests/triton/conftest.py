@@ -13,7 +13,7 @@ def bundle(tmp_path_factory):
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    from ganglion.export.onnx_vlm import export_vl_encoder, export_vlm
+    from ganglion.export.onnx_vlm import VlmGraphs, export_vl_encoder
     from ganglion.export.policy_graph import write_action_head, write_sensor_stream
     from ganglion.model.offline import offline_base
     from ganglion.model.policy.action_expert import ActionExpert
@@ -26,7 +26,7 @@ def bundle(tmp_path_factory):
     config.text_config.num_hidden_layers = config.vision_config.depth = 2
     config.text_config.layer_types = config.text_config.layer_types[:2]
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
-    export_vlm(model, root / "vlm")
+    VlmGraphs(model).write(root / "vlm")
     export_vl_encoder(model, root / "policy/vl_encoder.onnx")
     shape = PolicyConfig(
         channel_groups=(2, 4), hop_samples=13, window_frames=50, horizon=8, action_dim=7, width=24, layers=2, heads=4,

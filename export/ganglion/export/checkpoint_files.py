@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ganglion.export.weights import CheckpointWeights
+from ganglion.model.tensor_file import write_tensors
 
-SHARD_BYTES = 1_000_000_000  # of weights in one file, and in memory
+SHARD_BYTES = 250_000_000  # of weights in one file, and in memory; one weight alone may be larger
 INDEX = "model.safetensors.index.json"
 _OF_THE_BASE = ("README.md", ".gitattributes")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf", INDEX)
@@ -36,6 +37,9 @@ def write_checkpoint(
         folder: is made.
         dtype: what floating-point weights are stored in.
         report: told what is being done.
+
+    Raises:
+        GanglionError: the disk is full or the folder can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {path.name for pattern in _WEIGHTS for path in base.folder.glob(pattern)}
@@ -51,20 +55,22 @@ def write_checkpoint(
     for shard in _shards(base, merged, dtype):
         report(f"write checkpoint, part {len(files) + 1}")
         files.append(folder / f"part-{len(files)}.safetensors")
-        save_file(shard, files[-1], {"format": "pt"})
-        files[-1].chmod(0o644)  # safetensors keeps a file to its writer; a server is somebody else
+        write_tensors(files[-1], shard)
         places |= dict.fromkeys(shard, len(files) - 1)
+        shard.clear()  # before the next is read
     _name_shards(folder, files, places)
 
 
 def _shards(base: CheckpointWeights, merged: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
+    """The same dictionary over and over, to be emptied by whoever has written it."""
     shard: dict[str, Tensor] = {}
     for key, name in base.keys_in_files().items():
+        size = math.prod(base.shape(name)) * dtype.itemsize
+        if shard and size + sum(one.nbytes for one in shard.values()) > SHARD_BYTES:
+            yield shard
         tensor = merged[name]
         shard[key] = tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
-        if sum(one.nbytes for one in shard.values()) >= SHARD_BYTES:
-            yield shard
-            shard = {}
+        del tensor
     if shard:
         yield shard
 

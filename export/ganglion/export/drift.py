@@ -6,9 +6,8 @@ the base as published, it meets other weights than it knows; merged in 4 bits, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import ParityRow
@@ -17,7 +16,7 @@ from ganglion.export.card import parity_lines
 from ganglion.export.config import ExportConfig
 from ganglion.export.drift_config import DriftConfig
 from ganglion.export.gates import MERGED_AGREEMENT, METRIC_LOSS
-from ganglion.export.merge import load_merged, load_trained, merge_in_4_bits, open_adapter
+from ganglion.export.merge import load_merged, load_trained, merge_in_4_bits, merged_once, open_adapter
 from ganglion.export.quiet import quiet
 from ganglion.export.stages import Stages
 from ganglion.export.targets import FLOAT32
@@ -44,15 +43,13 @@ def run(config: DriftConfig) -> None:
     stages = Stages(asked, adapter, skeleton, processor, lambda doing: None)
     stages.begin(load_trained(adapter).get_base_model())
     trained = stages.last
-    merges: dict[str, Callable[[], Any]] = {
-        "exact": lambda: load_merged(adapter),
-        "original": lambda: load_merged(adapter, "original"),
-    }
-    if adapter.quantization == "nf4":
-        merges["in 4 bits"] = lambda: merge_in_4_bits(adapter)
-    for name, load in merges.items():
+    for name in ("exact", "original"):
         stages.compare_with(trained)
-        stages.follow(load(), f"merged {name}", FLOAT32)
+        with merged_once(adapter, name) as weights:
+            stages.follow(load_merged(weights), f"merged {name}", FLOAT32)
+    if adapter.quantization == "nf4":
+        stages.compare_with(trained)
+        stages.follow(merge_in_4_bits(adapter), "merged in 4 bits", FLOAT32)
     advice = recommendation(stages.rows)
     print("\n".join([*parity_lines(stages.rows), "", advice]))
     if config.report:

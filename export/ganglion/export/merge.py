@@ -7,8 +7,10 @@ weights than it learned on; merged in 4 bits its sum is rounded again.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import torch
 from ganglion.core.bundle import sha256_file
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task
+from ganglion.export.checkpoint_files import write_checkpoint
 from ganglion.export.targets import Precision
 from ganglion.export.weights import (
     ADAPTER_WEIGHTS,
@@ -135,9 +138,30 @@ def merged_weights(adapter: Adapter, merge: str = "exact") -> MergedWeights:
     )
 
 
-def load_merged(adapter: Adapter, merge: str = "exact") -> Any:
-    """A model of `merged_weights`, whole in memory."""
-    return filled(make_skeleton(checkpoint_folder(adapter.base)), merged_weights(adapter, merge))
+@contextlib.contextmanager
+def merged_once(adapter: Adapter, merge: str = "exact", room: Path | None = None) -> Iterator[CheckpointWeights]:
+    """Within, the weights of `merged_weights` are in files: merged once, then mapped by whoever reads them.
+
+    Args:
+        adapter: what to merge.
+        merge: "exact" or "original".
+        room: folder with room for 4 bytes a weight; default is the system's for temporary files.
+
+    Raises:
+        InputError: as of `merged_weights`.
+    """
+    base = checkpoint_folder(adapter.base)
+    with tempfile.TemporaryDirectory(dir=room, prefix="merged-") as scratch:
+        folder = Path(scratch)
+        write_checkpoint(
+            CheckpointWeights(base, make_skeleton(base)), merged_weights(adapter, merge), folder, torch.float32
+        )
+        yield CheckpointWeights(folder, make_skeleton(folder))
+
+
+def load_merged(weights: CheckpointWeights) -> Any:
+    """The model of merged weights, which are read from their files as it is asked."""
+    return filled(make_skeleton(weights.folder), weights)
 
 
 def merge_in_4_bits(adapter: Adapter) -> Any:

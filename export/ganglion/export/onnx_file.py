@@ -21,10 +21,52 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganglion.export.packing import pack_weights
+from ganglion.export.tables import narrow_tables
 
 OPSET = 20
-_ONE_FILE_BYTES = 200_000_000  # above this, weights go to NAME.onnx.data one by one; a single file is whole in memory
+ONE_FILE_BYTES = 200_000_000  # above this, weights go to NAME.onnx.data one by one; a single file is whole in memory
 Read = Callable[[nn.Parameter], Tensor]
+
+
+class TracedModule:
+    """A module as a graph without weights, traced once with torch's exporter and written as often as it is needed.
+
+    Args:
+        module: in float32, on the CPU or on the meta device; it is left as it was.
+        args: example inputs; lists count as several graph inputs.
+        inputs: graph input names, flat.
+        outputs: graph output names, flat.
+        dynamic: for each argument a mapping from axis to axis name, or a list of those; {} for a fixed shape.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        *,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        dynamic: Sequence[Any],
+    ) -> None:
+        self._parameters = dict(module.named_parameters(remove_duplicate=False))
+        self._graph = _trace(module.eval(), args, inputs, outputs, dynamic)
+
+    def write(self, path: Path, *, precision: str | Mapping[str, str] = "float32", read: Read | None = None) -> None:
+        """Write the graph with its weights.
+
+        Args:
+            path: the file; its folder is made.
+            precision: what products with weights compute in, or those of them whose names begin so, see packing.py.
+            read: gives the weights of a parameter, float32 on the CPU; default is the parameter itself.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model = self._graph.clone()
+        _give_weights(model, self._parameters, read or nn.Parameter.detach)
+        narrow_tables(model)
+        pack_weights(model, precision)
+        ClearMetadataAndDocStringPass()(model)
+        size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+        ir.save(model, path, external_data=f"{path.name}.data" if size > ONE_FILE_BYTES else None)
 
 
 def write_onnx(
@@ -36,28 +78,9 @@ def write_onnx(
     outputs: Sequence[str],
     dynamic: Sequence[Any],
     precision: str | Mapping[str, str] = "float32",
-    read: Read | None = None,
 ) -> None:
-    """Export `module(*args)` to `path` with torch's exporter.
-
-    Args:
-        module: in float32, on the CPU or on the meta device; it is left as it was.
-        args: example inputs; lists count as several graph inputs.
-        path: the file; its folder is made.
-        inputs: graph input names, flat.
-        outputs: graph output names, flat.
-        dynamic: for each argument a mapping from axis to axis name, or a list of those; {} for a fixed shape.
-        precision: what products with weights compute in, or those of them whose names begin so, see packing.py.
-        read: gives the weights of a parameter, float32 on the CPU; default is the parameter itself.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = _trace(module.eval(), args, inputs, outputs, dynamic)
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    _give_weights(model, parameters, read or nn.Parameter.detach)
-    pack_weights(model, precision)
-    ClearMetadataAndDocStringPass()(model)
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_FILE_BYTES else None)
+    """Trace a module and write it with its own weights, see TracedModule."""
+    TracedModule(module, args, inputs=inputs, outputs=outputs, dynamic=dynamic).write(path, precision=precision)
 
 
 def _trace(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganglion.export.sessions import open_onnx
+from ganglion.export.targets import Precision
 
 if TYPE_CHECKING:  # graphs are asked on machines without torch, too
     from torch import Tensor
@@ -24,14 +25,18 @@ class OnnxVlm:
     Args:
         folder: a language model's has no vision.onnx.
         positions: what a processor made of B prompts -> their (3, B, T) position ids; needed to generate.
+        precision: of the graphs, for as little memory as they can be asked with; default is as they are served.
     """
 
     device = "cpu"  # as of a model, for whoever prepares its inputs
 
-    def __init__(self, folder: Path, positions: Positions | None = None) -> None:
+    def __init__(self, folder: Path, positions: Positions | None = None, precision: Precision | None = None) -> None:
         self._positions = positions
-        self._vision = open_onnx(folder / "vision.onnx") if (folder / "vision.onnx").is_file() else None
-        self._embed, self._decoder = (open_onnx(folder / f"{name}.onnx") for name in ("embed", "decoder"))
+        mapped = {part for part, of in precision.vlm.items() if of == "float32"} if precision else set()
+        vision = folder / "vision.onnx"
+        self._vision = open_onnx(vision, mapped="vision" in mapped) if vision.is_file() else None
+        self._embed = open_onnx(folder / "embed.onnx")
+        self._decoder = open_onnx(folder / "decoder.onnx", mapped="language" in mapped)
         self._past = {i.name: i.shape for i in self._decoder.get_inputs() if i.name.startswith("past.")}
 
     def logits(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ganglion.core.errors import InputError
-from ganglion.export.onnx_file import Read, write_onnx
+from ganglion.export.onnx_file import Read, TracedModule, write_onnx
 from ganglion.export.text_graph import (
     DecoderGraph,
     EmbedGraph,
@@ -29,46 +29,54 @@ _PIXELS = {0: "patches"}
 _GRID = {0: "images"}
 
 
-def export_vlm(
-    model: Any, folder: Path, *, read: Read | None = None, language: str = "float32", vision: str = "float32"
-) -> None:
-    """Write vision.onnx, embed.onnx and decoder.onnx of a float32 Qwen-VL, or the latter two of a language model.
+class VlmGraphs:
+    """The graphs of a float32 Qwen-VL: vision, embed and decoder; of a causal language model the latter two.
 
     Args:
         model: with its weights, or a skeleton.
-        folder: is made.
-        read: gives the weights of a parameter; default is the parameter itself.
-        language: precision of the decoder's products, see ganglion.export.packing.
-        vision: precision of the vision tower's.
 
     Raises:
         InputError: the model is of a family that has no graphs here.
     """
-    check_family(model)
-    model = model.eval()
-    text, levels = text_of(model), deepstack_levels(model)
-    width = text.config.hidden_size * (1 + levels)
-    if image_token_id(model) is not None:
-        write_onnx(
-            VisionGraph(visual_of(model)),
-            example_pixels(model),
-            folder / "vision.onnx",
-            inputs=("pixel_values", "image_grid_thw"),
-            outputs=("image_features",),
-            dynamic=(_PIXELS, _GRID),
-            precision=vision,
-            read=read,
+
+    def __init__(self, model: Any) -> None:
+        check_family(model)
+        model = model.eval()
+        text, levels = text_of(model), deepstack_levels(model)
+        width = text.config.hidden_size * (1 + levels)
+        self._vision = None
+        if image_token_id(model) is not None:
+            self._vision = TracedModule(
+                VisionGraph(visual_of(model)),
+                example_pixels(model),
+                inputs=("pixel_values", "image_grid_thw"),
+                outputs=("image_features",),
+                dynamic=(_PIXELS, _GRID),
+            )
+        self._embed = TracedModule(
+            EmbedGraph(text.embed_tokens, image_token_id(model), levels),
+            (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, width)),
+            inputs=("input_ids", "image_features"),
+            outputs=("inputs_embeds",),
+            dynamic=({0: "batch", 1: "tokens"}, {0: "image_tokens"}),
         )
-    write_onnx(
-        EmbedGraph(text.embed_tokens, image_token_id(model), levels),
-        (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, width)),
-        folder / "embed.onnx",
-        inputs=("input_ids", "image_features"),
-        outputs=("inputs_embeds",),
-        dynamic=({0: "batch", 1: "tokens"}, {0: "image_tokens"}),
-        read=read,
-    )
-    _export_decoder(model, text, levels, folder / "decoder.onnx", language, read)
+        self._decoder = _trace_decoder(model, text, levels)
+
+    def write(
+        self, folder: Path, *, read: Read | None = None, language: str = "float32", vision: str = "float32"
+    ) -> None:
+        """Write vision.onnx, embed.onnx and decoder.onnx.
+
+        Args:
+            folder: is made.
+            read: gives the weights of a parameter; default is the parameter itself.
+            language: precision of the decoder's products, see ganglion.export.packing.
+            vision: precision of the vision tower's.
+        """
+        if self._vision:
+            self._vision.write(folder / "vision.onnx", precision=vision, read=read)
+        self._embed.write(folder / "embed.onnx", read=read)
+        self._decoder.write(folder / "decoder.onnx", precision=language, read=read)
 
 
 def export_vl_encoder(model: Any, path: Path, *, language: str = "float32", vision: str = "float32") -> None:
@@ -127,13 +135,13 @@ def example_pixels(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.zeros(int(grid.prod(-1).sum()), values), grid
 
 
-def _export_decoder(model: Any, text: Any, levels: int, path: Path, precision: str, read: Read | None) -> None:
+def _trace_decoder(model: Any, text: Any, levels: int) -> TracedModule:
     config = text.config
     layers, heads = config.num_hidden_layers, config.num_key_value_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     batch, new, cached = 2, 3, 4
     past = [torch.zeros(batch, heads, cached, head_width) for _ in range(2 * layers)]
-    write_onnx(
+    return TracedModule(
         DecoderGraph(text, model.lm_head, levels),
         (
             torch.zeros(batch, new, config.hidden_size * (1 + levels)),
@@ -142,7 +150,6 @@ def _export_decoder(model: Any, text: Any, levels: int, path: Path, precision: s
             torch.tensor([1, 2]),
             past,
         ),
-        path,
         inputs=("inputs_embeds", "attention_mask", "position_ids", "logits_at", *cache_names("past", layers)),
         outputs=("logits", *cache_names("present", layers)),
         dynamic=(
@@ -152,8 +159,6 @@ def _export_decoder(model: Any, text: Any, levels: int, path: Path, precision: s
             {0: "rows"},
             [{0: "batch", 2: "cached_tokens"}] * (2 * layers),
         ),
-        precision=precision,
-        read=read,
     )
 
 

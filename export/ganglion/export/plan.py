@@ -15,10 +15,12 @@ from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import read_json
+from ganglion.export.checkpoint_files import SHARD_BYTES
 from ganglion.export.compress import GROUP
 from ganglion.export.compress import PRECISIONS as COMPRESSED
 from ganglion.export.compress_layers import plan_layers
 from ganglion.export.config import ExportConfig, check_options
+from ganglion.export.onnx_file import ONE_FILE_BYTES
 from ganglion.export.onnx_vlm import check_family
 from ganglion.export.packing import SMALLEST, packed_bytes
 from ganglion.export.parity import GREEDY_TOKENS, PROMPT_LOGITS
@@ -52,11 +54,19 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an export would write, which stages it would ask, and the most it would hold at once, in bytes."""
+    """What an export would write, which stages it would ask, and what it would take while it runs, in bytes.
+
+    scratch_bytes  on disk beside the bundle, of the merged weights
+    peak_bytes     in memory at once, beyond pages of files, which the system takes back when it needs them
+    """
 
     files: tuple[PlannedFile, ...]
     stages: tuple[PlannedStage, ...]
+    scratch_bytes: int
     peak_bytes: int
+
+
+_Files = tuple[PlannedFile, ...]
 
 
 def run(config: ExportConfig) -> None:
@@ -69,7 +79,8 @@ def run(config: ExportConfig) -> None:
     precision = config.resolved_precision
     print(f"target {config.target} on {config.device}, merge {config.merge}, {precision.label}")
     rows = [(file.path, file.precision, file.bytes) for file in found.files]
-    rows += [("on disk", "", sum(file.bytes for file in found.files))]
+    rows += [("bundle", "on disk", sum(file.bytes for file in found.files))]
+    rows += [("merged weights, while it runs", "on disk", found.scratch_bytes)] if found.scratch_bytes else []
     rows += [(f"stage {stage.name}", "in memory", stage.bytes) for stage in found.stages]
     rows += [("peak", "in memory", found.peak_bytes)]
     first, second = max(len(name) for name, _, _ in rows), max(len(kind) for _, kind, _ in rows)
@@ -91,12 +102,17 @@ def plan(config: ExportConfig) -> Plan:
     skeleton = make_skeleton(base)
     check_family(skeleton)
     precision = config.resolved_precision
-    graphs = form_of(config.target) == "onnx"
-    files = tuple(_graph_files(skeleton, precision) if graphs else _checkpoint_files(config, skeleton, precision))
-    stages = tuple(_stages(config, base, skeleton, quantization, dtype, files))
+    computed = dtype or ("bfloat16" if skeleton.config.get_text_config().hidden_size >= 1024 else "float32")
+    if form_of(config.target) == "onnx":
+        files = tuple(_graph_files(skeleton, precision, _table(config, base, computed)))
+    else:
+        files = tuple(_checkpoint_files(config, skeleton, precision))
+    stages = tuple(_stages(config, base, skeleton, quantization, computed, files))
+    weights = sum(parameter.numel() for parameter in skeleton.parameters())
+    scratch = 0 if config.merge == "none" else 4 * weights
     vocabulary = skeleton.config.get_text_config().vocab_size
     logits = 2 * 4 * vocabulary * (PROMPT_LOGITS + GREEDY_TOKENS) * config.parity_samples * (2 if config.data else 1)
-    return Plan(files, stages, _PROCESS + logits + max(stage.bytes for stage in stages))
+    return Plan(files, stages, scratch, _PROCESS + logits + max(stage.bytes for stage in stages))
 
 
 def _trained(config: ExportConfig) -> tuple[str, str | None, str | None]:
@@ -115,11 +131,20 @@ def _trained(config: ExportConfig) -> tuple[str, str | None, str | None]:
     return known, None if held == "none" else held, run.get("dtype")
 
 
-def _graph_files(skeleton: Any, precision: Precision) -> Iterator[PlannedFile]:
+def _table(config: ExportConfig, base: str, computed: str) -> str:
+    """What an embedding is stored in: bfloat16 where the base is, or where training rounded the base to it."""
+    from transformers import AutoConfig
+
+    published = str(AutoConfig.from_pretrained(base).get_text_config().dtype).removeprefix("torch.")
+    known = {published, computed} if config.merge == "exact" else {published}
+    return "bfloat16" if "bfloat16" in known else "float32"
+
+
+def _graph_files(skeleton: Any, precision: Precision, table: str) -> Iterator[PlannedFile]:
     text = text_of(skeleton)
     if image_token_id(skeleton) is not None:
         yield PlannedFile("vlm/vision.onnx", precision.vision, _stored([visual_of(skeleton)], precision.vision))
-    yield PlannedFile("vlm/embed.onnx", "float32", _stored([text.embed_tokens], "float32"))
+    yield PlannedFile("vlm/embed.onnx", table, text.embed_tokens.weight.numel() * _DTYPE_BYTES[table])
     decoder = [text.layers, text.norm, skeleton.lm_head]
     yield PlannedFile("vlm/decoder.onnx", precision.language, _stored(decoder, precision.language))
 
@@ -141,29 +166,32 @@ def _checkpoint_files(config: ExportConfig, skeleton: Any, precision: Precision)
 
 
 def _stages(
-    config: ExportConfig,
-    base: str,
-    skeleton: Any,
-    quantization: str | None,
-    dtype: str | None,
-    files: tuple[PlannedFile, ...],
+    config: ExportConfig, base: str, skeleton: Any, quantization: str | None, computed: str, files: _Files
 ) -> Iterator[PlannedStage]:
     total = sum(parameter.numel() for parameter in skeleton.parameters())
     names = quantized_names(make_skeleton(base, quantization)) if quantization else frozenset()
     held = sum(parameter.numel() for name, parameter in skeleton.named_parameters() if name in names)
-    width = skeleton.config.get_text_config().hidden_size
-    plain = _DTYPE_BYTES[dtype or ("bfloat16" if width >= 1024 else "float32")]
     bits = _NF4 if quantization == "nf4" else 1.0
-    yield PlannedStage("trained", int(held * bits + (total - held) * plain))
+    yield PlannedStage("trained", int(held * bits + (total - held) * _DTYPE_BYTES[computed]))
     if config.merge == "none":
         return
-    yield PlannedStage("merged", 4 * total)
-    if form_of(config.target) == "onnx":
-        yield PlannedStage("onnx", sum(file.bytes for file in _graph_files(skeleton, FLOAT32)))
-        if config.resolved_precision.vlm == FLOAT32.vlm:
-            return
-    kind = "onnx" if form_of(config.target) == "onnx" else "checkpoint"
-    yield PlannedStage(f"{kind} {config.resolved_precision.label}", sum(file.bytes for file in files))
+    largest = max(parameter.numel() for parameter in skeleton.parameters())
+    yield PlannedStage("merged", max(4 * largest, min(SHARD_BYTES, 4 * total)))
+    kind, label = form_of(config.target), config.resolved_precision.label
+    if kind == "onnx":
+        whole = tuple(_graph_files(skeleton, FLOAT32, _table(config, base, computed)))
+        yield PlannedStage("onnx", _opened(whole))
+        if config.resolved_precision.vlm != FLOAT32.vlm:
+            yield PlannedStage(f"onnx {label}", _opened(files))
+        yield PlannedStage("measured", max(file.bytes for file in files))
+    else:
+        yield PlannedStage(f"{kind} {label}", sum(file.bytes for file in files))
+
+
+def _opened(files: _Files) -> int:
+    """Bytes that graphs take when they are asked: in float32, large ones are read from where they are."""
+    mapped = ("float32", "bfloat16")
+    return sum(file.bytes for file in files if file.precision not in mapped or file.bytes <= ONE_FILE_BYTES)
 
 
 def _stored(modules: list[Any], precision: str) -> int:

@@ -10,21 +10,23 @@ from typing import Any
 import torch
 
 from ganglion.export.checkpoint_files import write_checkpoint
-from ganglion.export.merge import DTYPES, Adapter, merged_weights
-from ganglion.export.weights import CheckpointWeights, make_skeleton
-from ganglion.model.checkpoint import checkpoint_folder
+from ganglion.export.merge import DTYPES, Adapter
+from ganglion.export.weights import CheckpointWeights
 from ganglion.model.vlm import load_vlm
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def write_merged(
-    adapter: Adapter, merge: str, processor: Any, folder: Path, dtype: str, report: Callable[[str], None]
+    adapter: Adapter,
+    weights: CheckpointWeights,
+    processor: Any,
+    folder: Path,
+    dtype: str,
+    report: Callable[[str], None],
 ) -> None:
-    """Write the merged model as a checkpoint in `dtype`, with the processor that training used."""
-    base = checkpoint_folder(adapter.base)
-    weights = CheckpointWeights(base, make_skeleton(base))
-    write_checkpoint(weights, merged_weights(adapter, merge), folder, DTYPES[dtype], report)
+    """Write merged weights as a checkpoint in `dtype`, with the processor that training used."""
+    write_checkpoint(weights, weights, folder, DTYPES[dtype], report)
     if processor.image_token is not None and adapter.run.get("max_pixels"):
         processor.save_pretrained(folder)
     if processor.image_token is None and processor.tokenizer.chat_template is None:

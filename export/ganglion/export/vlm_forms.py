@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,16 @@ from ganglion.export.calibration import calibration_rows, check_rows
 from ganglion.export.compress import PRECISIONS as COMPRESSED
 from ganglion.export.compress import compress_checkpoint, load_compressed
 from ganglion.export.config import ExportConfig
-from ganglion.export.merge import Adapter, load_beside, load_merged, merged_weights
+from ganglion.export.merge import Adapter, load_beside, load_merged, merged_once
 from ganglion.export.onnx_runner import OnnxVlm
-from ganglion.export.onnx_vlm import export_vlm
+from ganglion.export.onnx_vlm import VlmGraphs
 from ganglion.export.prompt_files import write_prompt_files
 from ganglion.export.prompts import task_prompts
 from ganglion.export.stages import Report, Stages
 from ganglion.export.targets import FLOAT32, Precision
 from ganglion.export.vllm_files import write_video_settings
 from ganglion.export.vlm_checkpoint import copy_adapter, load_checkpoint, write_merged
-from ganglion.export.weights import reader
+from ganglion.export.weights import CheckpointWeights, reader
 
 _ROWS = 128  # of the training data, to calibrate on
 _MERGED = {"exact": "merged", "original": "merged original"}
@@ -57,29 +59,31 @@ class VlmWork:
 
 def write_graphs(work: VlmWork, folder: Path) -> None:
     """ONNX graphs: in float32, held against the merged model; then in the precision asked for, held against those."""
-    _follow_merged(work)
-    _write_onnx(work, folder, FLOAT32)
-    work.stages.follow(OnnxVlm(folder, work.stages.positions), "onnx", FLOAT32)
-    if work.precision.vlm != FLOAT32.vlm:
-        shutil.rmtree(folder)
-        _write_onnx(work, folder, work.precision)
-        work.stages.follow(OnnxVlm(folder, work.stages.positions), f"onnx {work.precision.label}", work.precision)
+    with _merged(work, folder) as weights:
+        work.report("trace")
+        graphs, read = VlmGraphs(work.skeleton), reader(work.skeleton, weights)
+        stages = {"onnx": FLOAT32}
+        if work.precision.vlm != FLOAT32.vlm:
+            stages[f"onnx {work.precision.label}"] = work.precision
+        for stage, precision in stages.items():
+            work.report(f"write {stage}")
+            shutil.rmtree(folder, ignore_errors=True)
+            graphs.write(folder, read=read, language=precision.language, vision=precision.vision)
+            work.stages.follow(OnnxVlm(folder, work.stages.positions, precision), stage, precision)
     write_prompt_files(work.processor, folder)
 
 
 def write_checkpoint(work: VlmWork, folder: Path) -> None:
     """A merged checkpoint, whole or in fewer bits, and what its target needs beside it."""
     rows, language = _calibration(work), work.precision.language
-    _follow_merged(work)
-    if language in COMPRESSED:
-        with tempfile.TemporaryDirectory(dir=folder.parent) as room:
-            whole, method = Path(room) / "whole", "gptq" if rows else "rtn"
-            _write_merged(work, whole)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as room:
+        whole = Path(room) / "whole" if language in COMPRESSED else folder
+        with _merged(work, folder) as weights:
+            write_merged(work.adapter, weights, work.processor, whole, work.precision.vision, work.report)
+        if language in COMPRESSED:
+            method = "gptq" if rows else "rtn"
             compress_checkpoint(whole, folder, precision=language, method=method, calibration=rows, report=work.report)
-        model = load_compressed(folder, torch.float32)
-    else:
-        _write_merged(work, folder)
-        model = load_checkpoint(folder)
+    model = load_compressed(folder, torch.float32) if language in COMPRESSED else load_checkpoint(folder)
     work.stages.follow(model, f"checkpoint {work.precision.label}", work.precision)
     if work.config.target == "vllm":
         write_video_settings(folder)
@@ -95,19 +99,14 @@ def write_adapter(work: VlmWork, folder: Path) -> None:
 FORMS = {"onnx": write_graphs, "checkpoint": write_checkpoint, "adapter": write_adapter}
 
 
-def _follow_merged(work: VlmWork) -> None:
+@contextlib.contextmanager
+def _merged(work: VlmWork, folder: Path) -> Iterator[CheckpointWeights]:
+    """The merged weights, which have been asked, in files beside `folder`."""
     merge = work.config.merge
-    work.stages.follow(load_merged(work.adapter, merge), _MERGED[merge], FLOAT32)
-
-
-def _write_onnx(work: VlmWork, folder: Path, precision: Precision) -> None:
-    work.report(f"write ONNX, {precision.label}")
-    read = reader(work.skeleton, merged_weights(work.adapter, work.config.merge))
-    export_vlm(work.skeleton, folder, read=read, language=precision.language, vision=precision.vision)
-
-
-def _write_merged(work: VlmWork, folder: Path) -> None:
-    write_merged(work.adapter, work.config.merge, work.processor, folder, work.precision.vision, work.report)
+    work.report("merge")
+    with merged_once(work.adapter, merge, folder.parent) as weights:
+        work.stages.follow(load_merged(weights), _MERGED[merge], FLOAT32)
+        yield weights
 
 
 def _calibration(work: VlmWork) -> list[dict[str, Any]]:

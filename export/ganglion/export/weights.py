@@ -113,6 +113,12 @@ class CheckpointWeights(Mapping[str, Tensor]):
         """Key in the files -> name, of all that the model has."""
         return {key: name for name, (_, key) in reversed(self._places.items()) if name in self._names}
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Its shape, without reading it."""
+        file, key = self._places[name]
+        with _opened(file) as stored:
+            return tuple(stored.get_slice(key).get_shape())
+
     def __getitem__(self, name: str) -> Tensor:
         """The tensor as it is stored.
 

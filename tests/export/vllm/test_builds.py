@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapter_for_test import train_adapter
 
 torch = pytest.importorskip("torch")
 
 HERE = Path(__file__).resolve().parent
 PYTHON = Path(os.environ.get("GANGLION_VLLM_PYTHON", HERE.parents[2] / ".venv-vllm/bin/python"))
 STEPS = 24
+BASE = "offline:qwen2_vl?untrained"
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(not PYTHON.exists(), reason=f"no vLLM at {PYTHON}: make test-vllm makes it"),
@@ -114,6 +116,12 @@ def apart(told, questions):
 
 
 @pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Of four layers, twice what export's other tests train: rounding adds up with depth, and the figures are of it."""
+    return train_adapter(BASE, tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="module")
 def merged(trained, tmp_path_factory):
     """The trained adapter's model, merged, as a checkpoint in bfloat16."""
     from ganglion.export.checkpoint_files import write_checkpoint
@@ -178,7 +186,7 @@ def test_it_serves_the_base_with_the_adapter_beside_it(trained, tmp_path):
     from ganglion.model.checkpoint import resolve_base
     from ganglion.model.vlm import load_vlm
 
-    base = shutil.copytree(resolve_base("offline:qwen2_vl?untrained"), tmp_path / "base")
+    base = shutil.copytree(resolve_base(BASE), tmp_path / "base")
     write_video_settings(base)
     bare = load_vlm(base, dtype=torch.float32, device="cpu")
     without = ask_transformers(bare, base)
