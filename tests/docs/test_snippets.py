@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from traces_for_test import kept_traces
 
 from ganglion.core.cli import COMMANDS, _find, _parse, main
 
@@ -28,7 +29,8 @@ def quickstart_folder(tmp_path_factory):
     policy, bundle = folder / "policy", folder / "runs/quickstart/bundle"
     tiny = ["--vl.base", "offline:qwen2_vl?untrained", "--size", "tiny", "--frames", "8", "--steps", "1"]
     assert main(["train", "policy", "--out", str(policy), *tiny, "--eval_count", "4", "--batch_size", "4"]) == 0
-    assert main(["export", "--policy", str(policy), "--out", str(bundle)]) == 0
+    with kept_traces():
+        assert main(["export", "--policy", str(policy), "--out", str(bundle)]) == 0
     return folder
 
 

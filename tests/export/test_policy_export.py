@@ -169,7 +169,7 @@ def test_a_policy_of_another_robot_is_refused(tmp_path):
 
 KINDS = {
     "no sensor": {"fusion": "none", "channel_groups": (), "state_dim": 3},
-    "state and flow": {"head": "flow", "fusion": "gated", "state_dim": 3},
+    "state and flow": {"head": "flow", "flow_steps": 2, "fusion": "gated", "state_dim": 3},
 }
 
 

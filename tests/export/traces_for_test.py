@@ -7,6 +7,7 @@ parameters, contents of buffers, example inputs and names. Weights are no part o
 import contextlib
 import hashlib
 
+_KEPT = {}  # in each of pytest's processes, for all folders of tests
 _PLAIN = (bool, int, float, str, tuple, list, type(None))
 
 
@@ -15,13 +16,13 @@ def kept_traces():
     """Within, a module like one that was traced before gets a copy of its graph."""
     from ganglion.export import onnx_file
 
-    trace, kept = onnx_file._trace, {}
+    trace = onnx_file._trace
 
     def remembered(module, args, *names):
         key = _key(module, args, names)
-        if key not in kept:
-            kept[key] = trace(module, args, *names)
-        return kept[key].clone()
+        if key not in _KEPT:
+            _KEPT[key] = trace(module, args, *names)
+        return _KEPT[key].clone()
 
     onnx_file._trace = remembered
     try:
@@ -30,10 +31,13 @@ def kept_traces():
         onnx_file._trace = trace
 
 
+_ELSE = ("training", "_hf_peft_config_loaded")  # nothing is computed by these
+
+
 def _key(module, args, names):
     told = hashlib.sha256(repr((_shapes(args), names)).encode())
     for name, inner in module.named_modules(remove_duplicate=False):
-        plain = {k: v for k, v in vars(inner).items() if isinstance(v, _PLAIN) and k != "training"}
+        plain = {k: v for k, v in vars(inner).items() if isinstance(v, _PLAIN) and k not in _ELSE}
         config = getattr(inner, "config", None)
         shapes = {k: tuple(v.shape) for k, v in inner._parameters.items() if v is not None}
         told.update(repr((name, type(inner).__qualname__, plain, shapes, _settings(config))).encode())
