@@ -1,11 +1,14 @@
 import errno
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from ganglion.core import paths
 from ganglion.core.errors import GanglionError, InputError
-from ganglion.core.paths import cache_dir, read_json, write_json, written_aside
+from ganglion.core.paths import cache_dir, clear_left, read_json, write_json, written_aside
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
@@ -107,3 +110,32 @@ def test_json_that_cannot_be_used_is_named(tmp_path, content, what):
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.json: {what}"):
         read_json(tmp_path / "a.json", "write it", version=2)
+
+
+def left_by_a_killed_process(path):
+    """The folder that it wrote in, a minute ago."""
+    code = "import os, sys; from pathlib import Path; from ganglion.core.paths import written_aside\n"
+    code += "with written_aside(Path(sys.argv[1])) as aside: aside.write_text('half'); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    (room,) = path.parent.glob(f".{path.name}.*")
+    os.utime(room, (time.time() - 60,) * 2)
+    return room
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    left = left_by_a_killed_process(tmp_path / "bundle")
+    other = left_by_a_killed_process(tmp_path / "bundle.old")
+    (tmp_path / ".bundle.md").touch()
+    with written_aside(tmp_path / "bundle") as aside:
+        os.utime(aside.parent, (time.time() - 60,) * 2)  # being written for a minute
+        clear_left(tmp_path / "bundle")
+        assert aside.parent.is_dir() and not left.exists()
+        aside.touch()
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", ".bundle.md", other.name}
+
+
+def test_a_folder_just_made_is_not_taken_for_one_that_was_left(tmp_path):
+    left = left_by_a_killed_process(tmp_path / "bundle")
+    os.utime(left)
+    clear_left(tmp_path / "bundle")
+    assert left.is_dir()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import GanglionError, InputError
 
+_NEW_S = 10.0  # a folder this new may not be locked yet by whoever made it
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -52,6 +56,9 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        held = os.open(room, os.O_RDONLY)
+        with suppress(OSError):  # not every file system has locks; there clear_left finds nothing to remove
+            fcntl.flock(held, fcntl.LOCK_EX)  # until this process ends, however it does
     except OSError as error:
         raise _unwritable(path, error) from error
     aside = room / path.name
@@ -68,6 +75,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
+        os.close(held)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -77,6 +85,20 @@ def _exchanged(one: Path, other: Path) -> bool:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def clear_left(path: Path) -> None:
+    """Remove what killed processes left of what they wrote aside to become `path`; what one writes now is let alone."""
+    for room in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with suppress(OSError):
+            if time.time() - room.stat().st_mtime < _NEW_S:
+                continue
+            held = os.open(room, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(room)
+            finally:
+                os.close(held)
 
 
 def clear_aside(folder: Path) -> None:

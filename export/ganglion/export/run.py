@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ganglion.core.bundle import Bundle, open_bundle, seal_bundle
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, ParityRow, PolicyPart, VlmPart
-from ganglion.core.paths import written_aside
+from ganglion.core.paths import clear_left, written_aside
 from ganglion.core.specs import robot_from_dict, to_dict
 from ganglion.export.card import model_card, parity_lines
 from ganglion.export.config import ExportConfig, PrecisionOptions, checked, resolved
@@ -54,6 +54,7 @@ def _export(config: ExportConfig, adapter: Path | None) -> None:
     if adapter_bundle:
         _check_taken_over(config, adapter_bundle)
     robot = _read_robot(config.policy, policy_bundle) if config.policy else None
+    clear_left(config.out)
     with written_aside(config.out) as folder, tqdm(desc="export", disable=None, bar_format="{desc} [{elapsed}]") as bar:
         folder.mkdir()
 
