@@ -9,10 +9,11 @@ another run, and stages of a run that was stopped are not done again. Each stage
     merged    the adapter merged into files, and the model that maps them asked for one token
     graphs    merged into files, from which the graphs in --language are written
     sessions  the graphs opened and asked for one token
+    export    all of `ganglion export`, which asks each stage for 64 tokens after one prompt with its pictures
 
 "peak" is resident memory beyond that of the imports. Pages of a mapped file count as resident; the system takes them
 back when it needs memory, so "of which own" (anonymous memory) is what a machine must have. The largest part is the
-larger of embedding and decoder in the precision that is written. Writes runs/benchmarks/export_memory.json (--out).
+largest of the graphs. Writes runs/benchmarks/export_memory.json (--out).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from peak_memory import Peak
 from random_vlm import SIZES, write_adapter, write_base
 from report import machine, make_parser, write_report
 
-STAGES = ("trained", "merged", "graphs", "sessions")
+STAGES = ("trained", "merged", "graphs", "sessions", "export")
 
 
 def run_stage(stage: str, adapter_folder: Path, graphs: Path, language: str) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def run_stage(stage: str, adapter_folder: Path, graphs: Path, language: str) -> 
         "merged": lambda: ask_merged(adapter, graphs.parent),
         "graphs": lambda: write_graphs(adapter, graphs, language),
         "sessions": lambda: ask_graphs(graphs, language),
+        "export": lambda: export(adapter_folder, graphs.parent / "bundle", language),
     }
     start = time.perf_counter()
     with Peak() as peak:
@@ -91,6 +94,14 @@ def ask_graphs(folder: Path, language: str) -> object:
     ids = np.arange(8)[None]
     list(onnx.logits({"input_ids": ids}, np.tile(ids, (3, 1, 1)), 1, last=1))
     return onnx
+
+
+def export(adapter: Path, bundle: Path, language: str) -> None:
+    from ganglion.core.cli import main
+
+    options = ("--precision.language", language, "--parity_samples", "1", "--gate", "false", "--force")
+    with redirect_stdout(sys.stderr):
+        assert main(["export", "--adapter", str(adapter), "--out", str(bundle), *options]) == 0
 
 
 def parts(folder: Path) -> dict[str, int]:

@@ -24,7 +24,7 @@ def options(data: Path, out: Path, *more: str) -> list[str]:
         "--base": "offline:qwen2_vl?untrained",
         "--data": str(data),
         "--out": str(out),
-        "--steps": "12",
+        "--steps": "8",
         "--batch_size": "2",
         "--save_steps": "2",
         "--logging_steps": "1",
@@ -74,6 +74,7 @@ def test_two_processes_equal_one_with_twice_the_accumulation(two: Path, exo_data
     assert json.loads((two / "run.json").read_text())["processes"] == 2
 
 
+@pytest.mark.acceptance
 def test_two_processes_that_were_stopped_go_on_to_the_same_weights(two: Path, exo_data: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     process = subprocess.Popen(command(*options(exo_data, cut)), env=ENVIRONMENT)

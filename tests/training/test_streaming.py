@@ -76,7 +76,9 @@ USES: dict[str, tuple[Callable[[Path], Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("use", [pytest.param(use, marks=[pytest.mark.slow] * (use == "measuring")) for use in USES])
+@pytest.mark.parametrize(
+    "use", [pytest.param(use, marks=[pytest.mark.slow, pytest.mark.acceptance] * (use == "measuring")) for use in USES]
+)
 def test_memory_does_not_grow_with_the_rows(use: str, files: dict[int, Path]) -> None:
     call, of_each_row = USES[use]
     call(files[1])  # what is loaded once is loaded now
