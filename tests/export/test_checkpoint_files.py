@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from ganglion.export import checkpoint_files
 from ganglion.export.checkpoint_files import INDEX, write_checkpoint
 from ganglion.export.merge import merged_weights, open_adapter
 from ganglion.export.weights import CheckpointWeights, filled, make_skeleton
@@ -16,10 +15,10 @@ from ganglion.model.vlm import load_vlm
 pytestmark = pytest.mark.slow
 
 
-def write(adapter_folder, out, dtype=torch.float32):
+def write(adapter_folder, out, dtype=torch.float32, **options):
     adapter = open_adapter(adapter_folder)
     folder = checkpoint_folder(adapter.base)
-    write_checkpoint(CheckpointWeights(folder, make_skeleton(folder)), merged_weights(adapter), out, dtype)
+    write_checkpoint(CheckpointWeights(folder, make_skeleton(folder)), merged_weights(adapter), out, dtype, **options)
     return filled(make_skeleton(folder), merged_weights(adapter))
 
 
@@ -39,9 +38,8 @@ def test_the_library_loads_the_merged_weights(trained, tmp_path, dtype):
     assert not (tmp_path / "hf" / INDEX).exists()
 
 
-def test_a_large_one_is_written_in_parts_that_hold_all_of_it(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_files, "SHARD_BYTES", 1_000_000)
-    merged = write(trained[0], tmp_path / "hf")
+def test_a_large_one_is_written_in_parts_that_hold_all_of_it(trained, tmp_path):
+    merged = write(trained[0], tmp_path / "hf", shard_bytes=1_000_000)
     files = sorted(path.name for path in (tmp_path / "hf").glob("*.safetensors"))
     assert len(files) > 2 and files[0] == f"model-00001-of-{len(files):05d}.safetensors"
     assert set(json.loads((tmp_path / "hf" / INDEX).read_text())["weight_map"].values()) == set(files)

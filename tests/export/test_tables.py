@@ -12,14 +12,14 @@ pytestmark = pytest.mark.slow
 
 
 class Looked(torch.nn.Module):
-    """Rows of a table, and with `tied` a product with it, too."""
+    """Rows of a table, with `twice` less other rows of it, with `tied` multiplied by it."""
 
-    def __init__(self, weight, tied=False):
+    def __init__(self, weight, tied=False, twice=False):
         super().__init__()
-        self.table, self.tied = torch.nn.Embedding.from_pretrained(weight), tied
+        self.table, self.tied, self.twice = torch.nn.Embedding.from_pretrained(weight), tied, twice
 
     def forward(self, ids):
-        rows = self.table(ids)
+        rows = self.table(ids) - self.table(ids // 2) if self.twice else self.table(ids)
         return rows @ self.table.weight.T if self.tied else rows
 
 
@@ -42,6 +42,16 @@ def test_a_table_is_stored_in_what_holds_it(tmp_path, dtype, stored):
     kinds, found, wanted = write(Looked(weight(dtype)), tmp_path / "m.onnx")
     assert kinds == {stored} and np.array_equal(found, wanted)
     assert found.dtype == np.float32
+
+
+def test_a_table_that_is_looked_up_twice(tmp_path):
+    kinds, found, wanted = write(Looked(weight(torch.bfloat16), twice=True), tmp_path / "m.onnx")
+    assert kinds == {"BFLOAT16"} and np.array_equal(found, wanted)
+
+
+def test_a_small_table_stays_as_it_is(tmp_path):
+    kinds, found, wanted = write(Looked(weight(torch.bfloat16)[:, :1]), tmp_path / "m.onnx")
+    assert kinds == {"FLOAT"} and np.array_equal(found, wanted)
 
 
 def test_one_value_that_does_not_fit_keeps_all_of_it(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganglion.export.weights import CheckpointWeights
 from ganglion.model.tensor_file import write_tensors
 
-SHARD_BYTES = 250_000_000  # of weights in one file, and in memory; one weight alone may be larger
+SHARD_BYTES = 250_000_000
 INDEX = "model.safetensors.index.json"
 _OF_THE_BASE = ("README.md", ".gitattributes")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf", INDEX)
@@ -26,6 +26,7 @@ def write_checkpoint(
     folder: Path,
     dtype: torch.dtype,
     report: Callable[[str], None] = lambda doing: None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a checkpoint folder, a shard at a time.
 
@@ -37,6 +38,7 @@ def write_checkpoint(
         folder: is made.
         dtype: what floating-point weights are stored in.
         report: told what is being done.
+        shard_bytes: of weights in one file, and in memory; one weight alone may be larger.
 
     Raises:
         GanglionError: the disk is full or the folder can't be written.
@@ -52,7 +54,7 @@ def write_checkpoint(
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     files: list[Path] = []
     places: dict[str, int] = {}
-    for shard in _shards(base, merged, dtype):
+    for shard in _shards(base, merged, dtype, shard_bytes):
         report(f"write checkpoint, part {len(files) + 1}")
         files.append(folder / f"part-{len(files)}.safetensors")
         write_tensors(files[-1], shard)
@@ -61,12 +63,14 @@ def write_checkpoint(
     _name_shards(folder, files, places)
 
 
-def _shards(base: CheckpointWeights, merged: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
+def _shards(
+    base: CheckpointWeights, merged: Mapping[str, Tensor], dtype: torch.dtype, most: int
+) -> Iterator[dict[str, Tensor]]:
     """The same dictionary over and over, to be emptied by whoever has written it."""
     shard: dict[str, Tensor] = {}
     for key, name in base.keys_in_files().items():
         size = math.prod(base.shape(name)) * dtype.itemsize
-        if shard and size + sum(one.nbytes for one in shard.values()) > SHARD_BYTES:
+        if shard and size + sum(one.nbytes for one in shard.values()) > most:
             yield shard
         tensor = merged[name]
         shard[key] = tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor

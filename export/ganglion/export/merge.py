@@ -33,6 +33,7 @@ from ganglion.export.weights import (
 from ganglion.model.checkpoint import base_hash, checkpoint_folder, resolve_base
 from ganglion.model.vlm import load_vlm
 
+SCRATCH_BYTES = 64_000_000  # of merged weights that are in memory at once
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -153,9 +154,8 @@ def merged_once(adapter: Adapter, merge: str = "exact", room: Path | None = None
     base = checkpoint_folder(adapter.base)
     with tempfile.TemporaryDirectory(dir=room, prefix="merged-") as scratch:
         folder = Path(scratch)
-        write_checkpoint(
-            CheckpointWeights(base, make_skeleton(base)), merged_weights(adapter, merge), folder, torch.float32
-        )
+        weights = CheckpointWeights(base, make_skeleton(base))
+        write_checkpoint(weights, merged_weights(adapter, merge), folder, torch.float32, shard_bytes=SCRATCH_BYTES)
         yield CheckpointWeights(folder, make_skeleton(folder))
 
 

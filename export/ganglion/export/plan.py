@@ -15,11 +15,11 @@ from torch import nn
 
 from ganglion.core.errors import InputError
 from ganglion.core.paths import read_json
-from ganglion.export.checkpoint_files import SHARD_BYTES
 from ganglion.export.compress import GROUP
 from ganglion.export.compress import PRECISIONS as COMPRESSED
 from ganglion.export.compress_layers import plan_layers
 from ganglion.export.config import ExportConfig, check_options
+from ganglion.export.merge import SCRATCH_BYTES
 from ganglion.export.onnx_file import ONE_FILE_BYTES
 from ganglion.export.onnx_vlm import check_family
 from ganglion.export.packing import SMALLEST, packed_bytes
@@ -176,7 +176,7 @@ def _stages(
     if config.merge == "none":
         return
     largest = max(parameter.numel() for parameter in skeleton.parameters())
-    yield PlannedStage("merged", max(4 * largest, min(SHARD_BYTES, 4 * total)))
+    yield PlannedStage("merged", max(4 * largest, min(SCRATCH_BYTES, 4 * total)))
     kind, label = form_of(config.target), config.resolved_precision.label
     if kind == "onnx":
         whole = tuple(_graph_files(skeleton, FLOAT32, _table(config, base, computed)))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 _ROWS = 1 << 14  # looked at, or written, at a time
+_SMALLEST = 1 << 16  # values, of which fewer are not worth another type
 _LOW = np.uint32(0xFFFF)  # the bits of a float32 that bfloat16 has not
 
 
@@ -20,25 +21,18 @@ def narrow_tables(model: ir.Model) -> None:
     Args:
         model: as the exporter made it.
     """
-    graph = model.graph
-    for node in list(graph):
-        table = node.inputs[0] if node.op_type == "Gather" else None
-        if table is None or not _is_table(table) or not _is_exact(table):
-            continue
-        rows, widened = node.outputs[0], ir.node("Cast", [node.outputs[0]], {"to": ir.DataType.FLOAT})
-        ir.convenience.replace_all_uses_with(rows, widened.outputs[0], replace_graph_outputs=True)
-        widened.replace_input_with(0, rows)
-        graph.insert_after(node, widened)
-        rows.type, table.type = (ir.TensorType(ir.DataType.BFLOAT16),) * 2
+    for table in list(model.graph.initializers.values()):
         stored = table.const_value
-        assert stored is not None
-        table.const_value = _lazily_narrow(stored)
+        if stored is None or not _is_table(table, stored) or any((bits & _LOW).any() for bits in _pieces(stored)):
+            continue
+        table.const_value, table.type = _lazily_narrow(stored), ir.TensorType(ir.DataType.BFLOAT16)
+        for use in list(table.uses()):
+            _widen(model.graph, use.node)
 
 
-def _is_table(value: ir.Value) -> bool:
-    """Weights in float32, used for nothing but being looked up by row."""
-    stored = value.const_value if value.is_initializer() else None
-    if stored is None or stored.dtype != ir.DataType.FLOAT or len(stored.shape) != 2:
+def _is_table(value: ir.Value, stored: ir.TensorProtocol) -> bool:
+    """Large, in float32, and used for nothing but being looked up by row."""
+    if stored.dtype != ir.DataType.FLOAT or len(stored.shape) != 2 or stored.size < _SMALLEST:
         return False
     return all(
         use.node.op_type == "Gather" and use.idx == 0 and not use.node.attributes.get_int("axis", 0)
@@ -46,9 +40,13 @@ def _is_table(value: ir.Value) -> bool:
     )
 
 
-def _is_exact(table: ir.Value) -> bool:
-    assert table.const_value is not None
-    return not any((bits & _LOW).any() for bits in _pieces(table.const_value))
+def _widen(graph: ir.Graph, lookup: ir.Node) -> None:
+    """Put a Cast behind it."""
+    rows, cast = lookup.outputs[0], ir.node("Cast", [lookup.outputs[0]], {"to": ir.DataType.FLOAT})
+    ir.convenience.replace_all_uses_with(rows, cast.outputs[0], replace_graph_outputs=True)
+    cast.replace_input_with(0, rows)
+    rows.type = ir.TensorType(ir.DataType.BFLOAT16)
+    graph.insert_after(lookup, cast)
 
 
 def _lazily_narrow(stored: ir.TensorProtocol) -> ir.LazyTensor:
