@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ganglion.export.release import trim
 from ganglion.export.weights import CheckpointWeights
 from ganglion.model.tensor_file import write_tensors
 
@@ -61,15 +61,8 @@ def write_checkpoint(
         write_tensors(files[-1], shard)
         places |= dict.fromkeys(shard, len(files) - 1)
         shard.clear()  # before the next is read
-        _give_back()
+        trim()
     _name_shards(folder, files, places)
-
-
-def _give_back() -> None:
-    """Let the system have what was freed: of blocks below 32 MB glibc keeps it (mallopt(3), M_MMAP_THRESHOLD)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _shards(

@@ -8,7 +8,6 @@ trained -> beside its base                      not merged
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from ganglion.export.merge import Adapter
 from ganglion.export.onnx_runner import OnnxVlm
 from ganglion.export.parity import Ask, Trace, ask_onnx, ask_torch, compare, take_traces
 from ganglion.export.prompts import Prompt, fresh_cases, make_prompts, position_ids, task_prompts
+from ganglion.export.release import release
 from ganglion.export.scoring import Evaluation, with_scores
 from ganglion.export.targets import Precision
 
@@ -69,7 +69,8 @@ class Stages:
             row = with_scores(row, task, self._scores(model), self._scored)
         self.rows.append(gated(row, precision, task))
         self._at = stage
-        gc.collect()
+        del ask, model
+        release()
 
     def _scores(self, model: Any) -> Mapping[str, float]:
         return self._evaluation.score(model, self._processor, self._at) if self._evaluation else {}

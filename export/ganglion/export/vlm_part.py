@@ -10,6 +10,7 @@ from ganglion.export.merge import load_trained, open_adapter
 from ganglion.export.onnx_file import OPSET
 from ganglion.export.onnx_vlm import check_family
 from ganglion.export.references import write_references
+from ganglion.export.release import release
 from ganglion.export.stages import Report, Stages
 from ganglion.export.targets import form_of
 from ganglion.export.text_graph import image_token_id
@@ -37,6 +38,7 @@ def add_vlm(config: ExportConfig, adapter_folder: Path, out: Path, report: Repor
     processor = load_processor(adapter.base, adapter.run.get("max_pixels"))
     stages = Stages(config, adapter, skeleton, processor, report)
     stages.begin(load_trained(adapter).get_base_model())
+    release()
     work, form = VlmWork(config, adapter, skeleton, processor, stages, report), form_of(config.target, config.merge)
     FORMS[form](work, out / "vlm")
     write_references(out / "parity" / "vlm.npz", stages)
