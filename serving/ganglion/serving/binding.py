@@ -1,8 +1,8 @@
 """Where a server listens, and what one may ask for there.
 
 Loopback needs nothing: whoever is on the machine is trusted. Anywhere else a server wants a certificate, so that nobody
-reads a robot's cameras on the way, and a token, so that not everybody commands it; without both it does not start unless
-told to.
+reads a robot's cameras on the way, and a token, so that not everybody commands it. Without both it does not start,
+unless told to.
 """
 
 from __future__ import annotations
