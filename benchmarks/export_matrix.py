@@ -135,7 +135,8 @@ def _vlm_stages(system: System, folder: Path, quick: bool) -> list[Stage]:
     )
     launch = GANGLION if system.processes == 1 else TORCHRUN
     name = f"{system.task} adapter"
-    stages.append(Stage(name, (*launch, "train", "sft", *learn), (f"{system.task} train",), system.processes))
+    argv, needs, count = (*launch, "train", "sft", *learn), (f"{system.task} train",), system.processes
+    stages.append(Stage(name, argv, needs, threads=count, processes=count))
     for build, options in BUILDS.items():
         given = [str(train) if option == "TRAIN" else option for option in options]
         out = own / build.replace(" ", "_").replace(",", "")

@@ -128,7 +128,7 @@ def measure(size: str, language: str, folder: Path, stages: list[str]) -> dict[s
             done.write_text(json.dumps(found), encoding="utf-8")
         mb = {name: value / 1e6 for name, value in found[stage]["peak_bytes"].items()}
         print(f"{stage:<10}{found[stage]['seconds']:>8.1f} s{mb['all']:>10,.0f} MB, of which own {mb['own']:,.0f}")
-    sizes = parts(graphs)
+    sizes = parts(graphs if graphs.is_dir() else folder / "bundle" / "vlm")
     largest = max(sizes.values())
     print("  ".join(f"{name} {value / 1e6:,.0f} MB" for name, value in sizes.items()))
     for stage in stages:

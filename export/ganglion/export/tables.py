@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ def narrow_tables(model: ir.Model) -> None:
     """
     for table in list(model.graph.initializers.values()):
         stored = table.const_value
-        if stored is None or not _is_table(table, stored) or any((bits & _LOW).any() for bits in _pieces(stored)):
+        if stored is None or not _is_table(table, stored) or any((bits & _LOW).any() for bits in _parts(_bits(stored))):
             continue
         table.const_value, table.type = _lazily_narrow(stored), ir.TensorType(ir.DataType.BFLOAT16)
         for use in list(table.uses()):
@@ -51,14 +52,18 @@ def _widen(graph: ir.Graph, lookup: ir.Node) -> None:
 
 def _lazily_narrow(stored: ir.TensorProtocol) -> ir.LazyTensor:
     def narrow() -> ir.TensorProtocol:
-        found = np.concatenate([(bits >> 16).astype(np.uint16) for bits in _pieces(stored)])
+        found = np.empty(stored.shape.numpy(), np.uint16)
+        for into, bits in zip(_parts(found), _parts(_bits(stored)), strict=True):
+            np.copyto(into, bits >> 16, casting="unsafe")
         return ir.Tensor(found.view(ir.DataType.BFLOAT16.numpy()), name=stored.name)
 
     return ir.LazyTensor(narrow, ir.DataType.BFLOAT16, ir.Shape(stored.shape.numpy()), name=stored.name)
 
 
-def _pieces(stored: ir.TensorProtocol) -> Iterator[npt.NDArray[np.uint32]]:
-    """The bits, some rows at a time: so a large table is not copied whole."""
-    bits = np.ascontiguousarray(stored.numpy()).view(np.uint32)
-    for start in range(0, len(bits), _ROWS):
-        yield bits[start : start + _ROWS]
+def _bits(stored: ir.TensorProtocol) -> npt.NDArray[np.uint32]:
+    return np.ascontiguousarray(stored.numpy()).view(np.uint32)
+
+
+def _parts(table: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Some rows at a time, so that nothing is made of a large table as a whole."""
+    return (table[start : start + _ROWS] for start in range(0, len(table), _ROWS))

@@ -88,13 +88,14 @@ def _graph_logits(graphs: Any, reference: Reference) -> Floats:
 
 
 def _compared(part: VlmPart, references: Sequence[Reference], ask: Logits) -> ParityRow:
-    largest, scale, agreed = 0.0, 0.0, []
+    apart, agreed = [], []
     for reference in references:
         logits = ask(reference)
         found = np.take_along_axis(logits, reference.at, -1)
-        largest = max(largest, float(np.abs(found - reference.exported).max()))
-        scale = max(scale, reference.largest)
+        apart.append(float(np.abs(found - reference.exported).max()))
         agreed.append(logits.argmax(-1) == reference.at[:, 0])
+    largest = float(np.max(apart))  # NaN where a logit is, which max() might not see
+    scale = max(reference.largest for reference in references)
     metrics = {"max_rel": largest / scale, "argmax_as_trained": float(np.concatenate(agreed).mean())}
     return ParityRow("vlm", "here", "exported", len(references), largest, metrics, {"max_rel": _same(part.precision)})
 
@@ -108,14 +109,14 @@ def _verify_policy(bundle: Bundle) -> Iterator[ParityRow]:
         session = open_onnx(bundle.path(f"policy/{graph}.onnx"))
         mine = [case for case in cases if case.graph == graph]
         apart = [_apart(session, case.feeds, case.answers) for case in mine]
-        row = ParityRow("policy", f"{graph} here", "exported", len(mine), max(apart))
+        row = ParityRow("policy", f"{graph} here", "exported", len(mine), float(np.max(apart)))
         parts = ("language", "vision") if graph == "vl_encoder" else ("head",)
         yield replace(row, limits={"max_abs": _same({name: part.precision[name] for name in parts})})
 
 
 def _apart(session: Any, feeds: Mapping[str, Any], answers: Mapping[str, Any]) -> float:
     found = dict(zip(answers, session.run(list(answers), dict(feeds)), strict=True))
-    return max(float(np.abs(found[name].astype(np.float64) - answers[name]).max()) for name in answers)
+    return float(np.max([np.abs(found[name].astype(np.float64) - answers[name]).max() for name in answers]))
 
 
 def _same(precision: Mapping[str, str]) -> float:

@@ -61,14 +61,16 @@ def write_graphs(work: VlmWork, folder: Path) -> None:
     """ONNX graphs: in float32, held against the merged model; then in the precision asked for, held against those."""
     with _merged(work, folder) as weights:
         work.report("trace")
-        graphs, read = VlmGraphs(work.skeleton), reader(work.skeleton, weights)
+        read = reader(work.skeleton, weights)
         stages = {"onnx": FLOAT32}
         if work.precision.vlm != FLOAT32.vlm:
             stages[f"onnx {work.precision.label}"] = work.precision
+        traced = [VlmGraphs(work.skeleton)] * len(stages)
         for stage, precision in stages.items():
             work.report(f"write {stage}")
             shutil.rmtree(folder, ignore_errors=True)
-            graphs.write(folder, read=read, language=precision.language, vision=precision.vision)
+            # popped: the last graphs, whose kernels take a copy of the weights, are asked without what was traced
+            traced.pop().write(folder, read=read, language=precision.language, vision=precision.vision)
             work.stages.follow(OnnxVlm(folder, work.stages.positions, precision), stage, precision)
     write_prompt_files(work.processor, folder)
 

@@ -23,10 +23,11 @@ _STOP_S = 10.0
 class Stage:
     """One child process.
 
-    argv     arguments after `python`, as a user could type them
-    needs    names of stages that must have finished
-    threads  compute threads it may use
-    alone    nothing else runs beside it, so that what it measures is its own
+    argv       arguments after `python`, as a user could type them
+    needs      names of stages that must have finished
+    threads    compute threads it may use
+    alone      nothing else runs beside it, so that what it measures is its own
+    processes  that it computes in, which share the threads; with more threads than cores each waits for the others
     """
 
     name: str
@@ -34,6 +35,7 @@ class Stage:
     needs: Sequence[str] = ()
     threads: int = 1
     alone: bool = False
+    processes: int = 1
 
 
 @dataclass
@@ -109,7 +111,7 @@ def _start(stage: Stage, logs: Path) -> _Running:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": str(stage.threads)},
+            env={**os.environ, "OMP_NUM_THREADS": str(stage.threads // stage.processes)},
         )
     return _Running(stage, process, log)
 
