@@ -12,12 +12,14 @@ is in its batch, and not on a token with far larger activations than the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+from ganglion.export.piecewise import Pieces, PiecewiseTensor
 
 BLOCK = 32  # weights of a column that share a scale
 SMALLEST = 32  # rows or columns of a weight, of which fewer gain nothing
@@ -79,10 +81,12 @@ class _Weight:
             at = slice(start, min(start + step, self.n))
             yield at, np.ascontiguousarray(stored[at].T if self._transposed else stored[:, at])
 
-    def by_row(self) -> Floats:
-        """(K, N), contiguous."""
-        stored = self._read()
-        return np.ascontiguousarray(stored.T if self._transposed else stored)
+    def by_rows(self) -> Iterator[Floats]:
+        """(K, N), some rows at a time, contiguous."""
+        stored, step = self._read(), max(1, _COPIED // self.n)
+        for start in range(0, self.k, step):
+            at = slice(start, start + step)
+            yield np.ascontiguousarray(stored[:, at].T if self._transposed else stored[at])
 
     def _read(self) -> Floats:
         found = self.value.const_value
@@ -117,12 +121,16 @@ class _Shared:
         self.rows: dict[tuple[ir.Value, int], tuple[ir.Value, ir.Value]] = {}
         self._name, self._parts = "", ()
 
-    def parts(self, name: str, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """The parts of that weight. Kept until the next one's: they are written one after the other."""
-        if self._name != name:
-            self._parts = ()  # freed before the next is made
-            self._name, self._parts = name, make()
-        return self._parts
+    def part(self, name: str, make: Callable[[], tuple[Any, ...]], index: int) -> Pieces:
+        """One of the parts of that weight. They are kept until the next weight's: all are written one by one."""
+
+        def pieces() -> Iterable[npt.NDArray[Any]]:
+            if self._name != name:
+                self._parts = ()  # freed before the next is made
+                self._name, self._parts = name, make()
+            return (self._parts[index],)
+
+        return pieces
 
 
 def _part_biases(graph: ir.Graph) -> None:
@@ -142,7 +150,7 @@ def _part_biases(graph: ir.Graph) -> None:
 def _plain(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -> None:
     """As it is, but turned once and for all."""
     if node.inputs[1] is not weight.value:
-        turned = _lazy(graph, f"{weight.name}.T", weight.by_row, ir.DataType.FLOAT, (weight.k, weight.n))
+        turned = _lazy(graph, f"{weight.name}.T", weight.by_rows, ir.DataType.FLOAT, (weight.k, weight.n))
         node.replace_input_with(1, turned)
 
 
@@ -159,8 +167,8 @@ def _int8(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -> N
 
     name, shape, x = weight.name, (weight.k, weight.n), node.inputs[0]
     assert x is not None
-    stored = _lazy(graph, f"{name}.int8", lambda: shared.parts(name, packed)[0], ir.DataType.INT8, shape)
-    scales = _lazy(graph, f"{name}.scale", lambda: shared.parts(name, packed)[1], ir.DataType.FLOAT, shape[1:])
+    stored = _lazy(graph, f"{name}.int8", shared.part(name, packed, 0), ir.DataType.INT8, shape)
+    scales = _lazy(graph, f"{name}.scale", shared.part(name, packed, 1), ir.DataType.FLOAT, shape[1:])
     made, rows, largest = _rows(graph, x, 8, shared)
     step, middle = _constant(graph, "int8.step", _STEP), _constant(graph, "int8.middle", _MIDDLE)
     product = ir.node("MatMulIntegerToFloat", [rows, stored, step, scales, middle], domain=_MICROSOFT)
@@ -172,8 +180,8 @@ def _float16(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -
     name, x = f"{weight.name}.float16", node.inputs[0]
     assert x is not None
 
-    def packed() -> npt.NDArray[np.float16]:
-        return weight.by_row().astype(np.float16)
+    def packed() -> Iterator[npt.NDArray[np.float16]]:
+        return (rows.astype(np.float16) for rows in weight.by_rows())
 
     stored = _lazy(graph, name, packed, ir.DataType.FLOAT16, (weight.k, weight.n))
     made, rows, largest = _rows(graph, x, 16, shared)
@@ -222,13 +230,9 @@ def _int4(graph: ir.Graph, node: ir.Node, weight: _Weight, shared: _Shared) -> N
         return data, scales, zeros
 
     name, n = weight.name, weight.n
-
-    def part(index: int) -> Callable[[], npt.NDArray[np.generic]]:
-        return lambda: shared.parts(name, packed)[index]
-
-    data = _lazy(graph, f"{name}.int4", part(0), ir.DataType.UINT8, (n, blocks, BLOCK // 2))
-    scales = _lazy(graph, f"{name}.scale", part(1), ir.DataType.FLOAT, (n, blocks))
-    zeros = _lazy(graph, f"{name}.zero", part(2), ir.DataType.UINT8, (n, -(-blocks // 2)))
+    data = _lazy(graph, f"{name}.int4", shared.part(name, packed, 0), ir.DataType.UINT8, (n, blocks, BLOCK // 2))
+    scales = _lazy(graph, f"{name}.scale", shared.part(name, packed, 1), ir.DataType.FLOAT, (n, blocks))
+    zeros = _lazy(graph, f"{name}.zero", shared.part(name, packed, 2), ir.DataType.UINT8, (n, -(-blocks // 2)))
     attributes = {"K": weight.k, "N": n, "bits": 4, "block_size": BLOCK, "accuracy_level": _INT8_ACTIVATIONS}
     _replace(node, [ir.node("MatMulNBits", [node.inputs[0], data, scales, zeros], attributes, domain=_MICROSOFT)])
 
@@ -240,13 +244,11 @@ def _constant(graph: ir.Graph, name: str, value: Any) -> ir.Value:
     return graph.initializers[name]
 
 
-def _lazy(
-    graph: ir.Graph, name: str, make: Callable[[], npt.NDArray[np.generic]], dtype: ir.DataType, shape: tuple[int, ...]
-) -> ir.Value:
+def _lazy(graph: ir.Graph, name: str, pieces: Pieces, dtype: ir.DataType, shape: tuple[int, ...]) -> ir.Value:
     """An initializer of that name, made where there is none yet: a tied weight is stored once."""
     if name in graph.initializers:
         return graph.initializers[name]
-    tensor = ir.LazyTensor(lambda: ir.Tensor(make(), name=name), dtype, ir.Shape(shape), name=name)
+    tensor = PiecewiseTensor(pieces, dtype, shape, name)
     value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype), const_value=tensor)
     graph.register_initializer(value)
     return value

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ganglion.export.piecewise import PiecewiseTensor
+
 _ROWS = 1 << 14  # looked at, or written, at a time
 _SMALLEST = 1 << 16  # values, of which fewer are not worth another type
 _LOW = np.uint32(0xFFFF)  # the bits of a float32 that bfloat16 has not
@@ -24,9 +26,9 @@ def narrow_tables(model: ir.Model) -> None:
     """
     for table in list(model.graph.initializers.values()):
         stored = table.const_value
-        if stored is None or not _is_table(table, stored) or any((bits & _LOW).any() for bits in _parts(_bits(stored))):
+        if stored is None or not _is_table(table, stored) or any((bits & _LOW).any() for bits in _pieces(stored)):
             continue
-        table.const_value, table.type = _lazily_narrow(stored), ir.TensorType(ir.DataType.BFLOAT16)
+        table.const_value, table.type = _narrow(stored), ir.TensorType(ir.DataType.BFLOAT16)
         for use in list(table.uses()):
             _widen(model.graph, use.node)
 
@@ -50,20 +52,17 @@ def _widen(graph: ir.Graph, lookup: ir.Node) -> None:
     graph.insert_after(lookup, cast)
 
 
-def _lazily_narrow(stored: ir.TensorProtocol) -> ir.LazyTensor:
-    def narrow() -> ir.TensorProtocol:
-        found = np.empty(stored.shape.numpy(), np.uint16)
-        for into, bits in zip(_parts(found), _parts(_bits(stored)), strict=True):
-            np.copyto(into, bits >> 16, casting="unsafe")
-        return ir.Tensor(found.view(ir.DataType.BFLOAT16.numpy()), name=stored.name)
+def _narrow(stored: ir.TensorProtocol) -> PiecewiseTensor:
+    kind = ir.DataType.BFLOAT16
 
-    return ir.LazyTensor(narrow, ir.DataType.BFLOAT16, ir.Shape(stored.shape.numpy()), name=stored.name)
+    def pieces() -> Iterator[npt.NDArray[Any]]:
+        return ((bits >> 16).astype(np.uint16).view(kind.numpy()) for bits in _pieces(stored))
 
-
-def _bits(stored: ir.TensorProtocol) -> npt.NDArray[np.uint32]:
-    return np.ascontiguousarray(stored.numpy()).view(np.uint32)
+    return PiecewiseTensor(pieces, kind, stored.shape.numpy(), stored.name)
 
 
-def _parts(table: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Some rows at a time, so that nothing is made of a large table as a whole."""
-    return (table[start : start + _ROWS] for start in range(0, len(table), _ROWS))
+def _pieces(stored: ir.TensorProtocol) -> Iterator[npt.NDArray[np.uint32]]:
+    """The bits, some rows at a time."""
+    bits = np.ascontiguousarray(stored.numpy()).view(np.uint32)
+    for start in range(0, len(bits), _ROWS):
+        yield bits[start : start + _ROWS]

@@ -24,6 +24,7 @@ from ganglion.export.onnx_runner import OnnxVlm
 from ganglion.export.onnx_vlm import VlmGraphs
 from ganglion.export.prompt_files import write_prompt_files
 from ganglion.export.prompts import task_prompts
+from ganglion.export.release import release
 from ganglion.export.stages import Report, Stages
 from ganglion.export.targets import FLOAT32, Precision
 from ganglion.export.vllm_files import write_video_settings
@@ -71,6 +72,7 @@ def write_graphs(work: VlmWork, folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             # popped: the last graphs, whose kernels take a copy of the weights, are asked without what was traced
             traced.pop().write(folder, read=read, language=precision.language, vision=precision.vision)
+            release()
             work.stages.follow(OnnxVlm(folder, work.stages.positions, precision), stage, precision)
     write_prompt_files(work.processor, folder)
 
