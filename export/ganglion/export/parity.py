@@ -92,7 +92,7 @@ def compare(
         found = _trace(ask, prompt, before.tokens, len(before.tokens))
         # row by row: rows are as wide as the vocabulary
         apart += [float(np.abs(now - then).max()) for now, then in zip(found.logits, before.logits, strict=True)]
-        sizes.append(float(np.abs(before.logits).max()))
+        sizes += [float(np.abs(then).max()) for then in before.logits]
         same = found.logits.argmax(-1) == before.logits.argmax(-1)
         agreed.append(same)
         if before.greedy:
@@ -110,9 +110,14 @@ def compare(
 
 def _trace(ask: Ask, prompt: Prompt, tokens: Sequence[int] | None, steps: int) -> Trace:
     count = steps if tokens is None else len(tokens)
-    logits = list(ask(prompt, tokens, count))
-    chosen = [int(step[-1].argmax()) for step in logits[:-1]] if tokens is None else tokens
-    return Trace(np.concatenate(logits), tuple(chosen), tokens is None)
+    asked = ask(prompt, tokens, count)
+    first = next(asked)
+    logits = np.empty((len(first) + count, first.shape[1]), np.float32)  # of many megabytes: held once
+    for row, step in enumerate(asked, len(first)):
+        logits[row] = step[0]
+    logits[: len(first)] = first
+    chosen = logits[len(first) - 1 : -1].argmax(-1).tolist() if tokens is None else tokens
+    return Trace(logits, tuple(chosen), tokens is None)
 
 
 def _as_read(model: Any, positions: torch.Tensor) -> torch.Tensor:
