@@ -17,6 +17,7 @@ from ganglion.core.messages import Frame, Hop
 from ganglion.core.normalization import Normalization, Scale
 from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
 from ganglion.serving.policy.engine import PolicyEngine
+from ganglion.serving.policy.vl_encoder import open_vl_runner
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -415,30 +416,30 @@ def test_a_truncated_frame_is_flagged_and_the_older_features_age_on(seeing_engin
     assert session.frame_error is None
 
 
-def test_a_hop_never_waits_for_a_frame(seeing_engine):
-    """While the refresh thread is kept busy by force, hops are answered."""
-    session, samples = seeing_engine.session(), stream(WINDOW)
-    seen(session, picture(1), 1)
-    refresh = session._shared.refresh
-    held, release = threading.Event(), threading.Event()
-    encoder = refresh._encoder
+def test_a_hop_never_waits_for_a_frame(seeing):
+    """While the encoder is kept busy by force, hops are answered; it may run anywhere."""
+    bundle = open_bundle(seeing / "bundle")
+    run, held, release = open_vl_runner(bundle, threads=1), threading.Event(), threading.Event()
+    release.set()
 
-    def blocked(frames, instruction):
+    def blocked(feeds):
         held.set()
-        release.wait(60)
-        return encoder(frames, instruction)
+        assert release.wait(60)
+        return run(feeds)
 
-    refresh._encoder = blocked
-    try:
-        session.send_frame(Frame("scene", 2, picture(2)))
-        assert held.wait(60)
-        replies = send(session, samples, (HOP,))
-        assert len(replies) == WINDOW // HOP
-        assert session._features.exposed_ns == 1
-    finally:
-        refresh._encoder = encoder
-        release.set()
-    wait_for(lambda: session._features.exposed_ns == 2)
+    with PolicyEngine.open(bundle, vl_runner=blocked) as engine:
+        session, samples = engine.session(), stream(WINDOW)
+        seen(session, picture(1), 1)
+        release.clear(), held.clear()
+        try:
+            session.send_frame(Frame("scene", 2, picture(2)))
+            assert held.wait(60)
+            replies = send(session, samples, (HOP,))
+            assert len(replies) == WINDOW // HOP
+            assert session._features.exposed_ns == 1
+        finally:
+            release.set()
+        wait_for(lambda: session._features.exposed_ns == 2)
 
 
 def test_a_bundle_names_what_the_camera_path_needs(seeing):

@@ -18,7 +18,7 @@ from ganglion.core.errors import BundleError
 from ganglion.core.messages import Hop
 from ganglion.core.specs import RobotSpec
 from ganglion.serving.policy.session import PolicySession, SharedParts
-from ganglion.serving.policy.vl_encoder import VlEncoder
+from ganglion.serving.policy.vl_encoder import VlEncoder, VlRunner, open_vl_runner
 from ganglion.serving.policy.vl_refresh import VlRefresh
 from ganglion.serving.vlm.session import open_session
 
@@ -30,13 +30,23 @@ class PolicyEngine:
         self._shared = shared
 
     @classmethod
-    def open(cls, bundle: Bundle, threads: int = 1, *, hold_after_ms: float = 1000.0) -> PolicyEngine:
+    def open(
+        cls,
+        bundle: Bundle,
+        threads: int = 1,
+        *,
+        hold_after_ms: float = 1000.0,
+        vl_runner: VlRunner | None = None,
+        vl_workers: int = 1,
+    ) -> PolicyEngine:
         """Load the policy of a verified bundle and run it once, so that a robot's first hop is no slower.
 
         Args:
             bundle: from `open_bundle`.
             threads: CPU threads of one operator.
             hold_after_ms: age of VL features beyond which replies are not ready.
+            vl_runner: runs vl_encoder.onnx elsewhere; None: in this process.
+            vl_workers: robots whose frames are encoded at once.
 
         Raises:
             BundleError: the bundle holds no policy, a file can't be loaded, or graphs and robot spec disagree.
@@ -51,7 +61,10 @@ class PolicyEngine:
         _check_graph(bundle, head, "action_head.onnx", "input", "frames", 1, part.read_frames)
         _check_graph(bundle, head, "action_head.onnx", "output", "actions", 1, robot.actions.horizon)
         _check_graph(bundle, head, "action_head.onnx", "output", "actions", 2, robot.actions.dim)
-        refresh = VlRefresh(VlEncoder(bundle, threads)) if robot.cameras else None
+        refresh = None
+        if robot.cameras:
+            encode = VlEncoder(bundle, vl_runner or open_vl_runner(bundle, threads))
+            refresh = VlRefresh(encode, vl_workers)
         engine = cls(SharedParts(robot, norm, part, encoder, head, refresh, hold_after_ms))
         engine._warm_up()
         return engine
@@ -66,7 +79,7 @@ class PolicyEngine:
         return PolicySession(self._shared, self._shared.part.instruction if instruction is None else instruction)
 
     def close(self) -> None:
-        """End the refresh thread. Harmless when called twice."""
+        """End the refresh threads. Harmless when called twice."""
         if self._shared.refresh:
             self._shared.refresh.close()
 

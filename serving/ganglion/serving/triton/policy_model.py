@@ -1,0 +1,85 @@
+"""The model `policy` in Triton: a `PolicyHost` behind the sequence batcher, one sequence for one robot.
+
+A correlation id is a robot. Each answer leaves as soon as it is known, whoever else is in the batch. Frames go to the
+model `vl_encoder` from threads of their own, where those of several robots share a run; no hop waits for one.
+
+Runs in the python backend's process, whose numpy may be 1.26.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as triton  # the python backend's own
+
+from ganglion.core.bundle import open_bundle
+from ganglion.core.errors import GanglionError
+from ganglion.core.policy_wire import error_text, read_request, reply_tensors
+from ganglion.serving.policy.engine import PolicyEngine
+from ganglion.serving.policy.host import PolicyHost
+
+VL_ENCODER = "vl_encoder"
+CONTROLS = ("START", "END", "CORRID")
+
+
+class TritonPythonModel:
+    """What the python backend calls."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Open the bundle that the configuration's parameters name, and run it once."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        given = {name: value["string_value"] for name, value in parameters.items()}
+        bundle = open_bundle(Path(given["bundle"]))
+        self._engine = PolicyEngine.open(
+            bundle,
+            hold_after_ms=float(given["hold_after_ms"]),
+            vl_runner=encode,
+            vl_workers=int(given["vl_workers"]),
+        )
+        self._action_dim = self._engine.robot.actions.dim
+        self._host = PolicyHost(self._engine.session, slots=int(given["slots"]), idle_s=float(given["idle_s"]))
+
+    def execute(self, requests: list[Any]) -> None:
+        """Answer each request through its own sender."""
+        for request in requests:
+            request.get_response_sender().send(self._answer(request), flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def finalize(self) -> None:
+        """End every session."""
+        self._host.close()
+        self._engine.close()
+
+    def _answer(self, request: Any) -> Any:
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        start, end, robot = (int(tensors.pop(name).ravel()[0]) for name in CONTROLS)
+        try:
+            reply = self._host.handle(robot, read_request(tensors), start=bool(start), end=bool(end))
+        except GanglionError as error:
+            return triton.InferenceResponse(error=triton.TritonError(error_text(error)))
+        except Exception as error:  # of this robot's message: the others are served on
+            return triton.InferenceResponse(error=triton.TritonError(f"internal: {error!r:.300}"))
+        answer = reply_tensors(reply, self._action_dim)
+        return triton.InferenceResponse([triton.Tensor(name, value) for name, value in answer.items()])
+
+
+def encode(feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """The graph `vl_encoder`, run by its own model.
+
+    Raises:
+        GanglionError: it could not be.
+    """
+    request = triton.InferenceRequest(
+        model_name=VL_ENCODER,
+        requested_output_names=["vl_features"],
+        inputs=[triton.Tensor(name, np.ascontiguousarray(value)) for name, value in feeds.items()],
+    )
+    response = request.exec()
+    if response.has_error():
+        raise GanglionError(response.error().message(), where=VL_ENCODER)
+    features: npt.NDArray[np.float32] = triton.get_output_tensor_by_name(response, "vl_features").as_numpy()
+    return features

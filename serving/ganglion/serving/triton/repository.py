@@ -1,0 +1,137 @@
+"""The model repository that a policy is served from: `policy`, and beside it the bundle's own `vl_encoder`.
+
+FOLDER/policy/config.pbtxt  what the server is told
+FOLDER/policy/1/model.py    leads to ganglion.serving.triton.policy_model
+FOLDER/vl_encoder           a link into the bundle
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganglion.core.bundle import Bundle
+from ganglion.core.errors import BundleError
+from ganglion.serving.triton.install import lead_to
+
+# Triton refuses a sequence that it has no slot for only by letting it wait; the model itself says that it is full, so
+# there are slots for many more than it serves. A refused robot's is free again after the idle time.
+_CANDIDATES = 4096
+
+_CONFIG = """\
+name: "policy"
+backend: "python"
+max_batch_size: 0
+{inputs}
+{outputs}
+sequence_batching {{
+  max_sequence_idle_microseconds: {idle_us}
+  oldest {{ max_candidate_sequences: {candidates} }}
+  control_input {{
+    name: "START"
+    control {{ kind: CONTROL_SEQUENCE_START int32_false_true: [0, 1] }}
+  }}
+  control_input {{
+    name: "END"
+    control {{ kind: CONTROL_SEQUENCE_END int32_false_true: [0, 1] }}
+  }}
+  control_input {{
+    name: "CORRID"
+    control {{ kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 }}
+  }}
+}}
+instance_group {{ kind: KIND_CPU count: {instances} }}
+{parameters}
+"""
+
+
+@dataclass(frozen=True)
+class PolicyHosting:
+    """How robots are served.
+
+    Args:
+        slots: robots that one instance serves at once; a further one is refused.
+        instances: processes, each with the policy's graphs; one core each is of use.
+        idle_s: a robot that is silent for so long loses its session.
+        hold_after_ms: age of VL features beyond which replies are not ready.
+        vl_workers: robots of an instance whose frames are encoded at once.
+    """
+
+    slots: int = 8
+    instances: int = 1
+    idle_s: float = 5.0
+    hold_after_ms: float = 1000.0
+    vl_workers: int = 4
+
+
+def write_repository(bundle: Bundle, folder: Path, hosting: PolicyHosting) -> list[str]:
+    """Write it; returns the names of its models.
+
+    Raises:
+        BundleError: the bundle holds no policy, or no Triton configuration for its cameras.
+    """
+    robot = bundle.robot
+    if robot is None or bundle.manifest.policy is None:
+        raise BundleError("holds no policy", where=bundle.root, remedy="export one with --policy")
+    version = folder / "policy" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(lead_to("policy_model"), encoding="utf-8")
+    config = policy_config(bundle, robot.sensors[0].channels if robot.sensors else 0, robot.actions.dim, hosting)
+    (folder / "policy" / "config.pbtxt").write_text(config, encoding="utf-8")
+    if not robot.cameras:
+        return ["policy"]
+    encoder = bundle.root / "triton" / "vl_encoder"
+    if not encoder.is_dir():
+        raise BundleError("holds no Triton models", where=bundle.root, remedy="export it with --target triton")
+    (folder / "vl_encoder").symlink_to(encoder.resolve(), target_is_directory=True)
+    return ["policy", "vl_encoder"]
+
+
+def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: PolicyHosting) -> str:
+    """The text of policy/config.pbtxt, see `core.policy_wire` for the tensors."""
+    inputs = {
+        "samples_fp16": ("FP16", [-1, channels]),
+        "samples_fp32": ("FP32", [-1, channels]),
+        "clock": ("INT64", [2]),
+        "prime": ("BOOL", [1]),
+        "state": ("FP32", [-1]),
+        "frames": ("STRING", [-1]),
+        "frame_cameras": ("STRING", [-1]),
+        "frame_stamps_ns": ("INT64", [-1]),
+        "instruction": ("STRING", [1]),
+        "token": ("STRING", [1]),
+    }
+    outputs = {
+        "chunk": ("FP32", [-1, action_dim]),
+        "clock": ("INT64", [2]),
+        "ready": ("BOOL", [1]),
+        "vl_age_ms": ("FP32", [1]),
+        "flags": ("STRING", [-1]),
+        "timing_names": ("STRING", [-1]),
+        "timings_ms": ("FP32", [-1]),
+    }
+    parameters = {
+        "bundle": str(bundle.root.resolve()),
+        "slots": str(hosting.slots),
+        "idle_s": str(hosting.idle_s),
+        "hold_after_ms": str(hosting.hold_after_ms),
+        "vl_workers": str(hosting.vl_workers),
+    }
+    return _CONFIG.format(
+        inputs="\n".join(_tensor("input", *item, optional=item[0] != "clock") for item in inputs.items()),
+        outputs="\n".join(_tensor("output", *item) for item in outputs.items()),
+        parameters="\n".join(
+            f'parameters {{ key: "{name}" value {{ string_value: {json.dumps(value)} }} }}'
+            for name, value in parameters.items()
+        ),
+        idle_us=round(hosting.idle_s * 1e6),
+        candidates=_CANDIDATES,
+        instances=hosting.instances,
+    )
+
+
+def _tensor(side: str, name: str, form: tuple[str, list[int]], optional: bool = False) -> str:
+    kind, dims = form
+    more = " optional: true" if optional else ""
+    return f'{side} {{ name: "{name}" data_type: TYPE_{kind} dims: {dims}{more} }}'
