@@ -29,7 +29,7 @@ acceptance: $(READY) ## run the main job and check every figure it must reach, a
 learning: $(READY) ## train gui_step and chess_board by their recipes and check what they reach (over an hour)
 	$(BIN)/python -m pytest tests/acceptance -v -m learning
 
-test-triton: $(READY) $(TRITON)/.ready ## serve a bundle's repository in a real Triton server, made in an environment of its own
+test-triton: $(READY) $(TRITON)/.ready ## serve bundles in a real Triton server, made in an environment of its own
 	GANGLION_TRITON_VENV=$(abspath $(TRITON)) $(BIN)/python -m pytest tests/triton -v -m triton
 
 test-vllm: $(READY) $(VLLM)/.ready ## serve what export writes with a real vLLM on the CPU, made in an environment of its own
@@ -67,9 +67,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-$(TRITON)/.ready: tests/triton/install.sh
-	PYTHON=$(PYTHON) $< $(TRITON)
-	@touch $@
+$(TRITON)/.ready: $(READY) serving/ganglion/serving/triton/install.py
+	$(BIN)/python -m ganglion.serving.triton.install $(TRITON)
 
 $(VLLM)/.ready: tests/export/vllm/environment.sh tests/export/vllm/requirements.txt
 	PYTHON=$(PYTHON) $< $(VLLM)

@@ -7,16 +7,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import sysconfig
 import time
 from pathlib import Path
 
 import numpy as np
 
+from ganglion.serving.triton.install import from_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 VENV = Path(os.environ.get("GANGLION_TRITON_VENV") or ROOT / ".venv-triton")
-SITE = VENV / "lib/python3.11/site-packages"
-WHEEL = SITE / "pytriton/tritonserver"
 TYPES = {"float32": "FP32", "int64": "INT64"}
 
 
@@ -32,15 +31,14 @@ class Server:
     def __init__(self, repository, folder, *options):
         self.log = folder / "log.txt"
         self.prefix = f"ganglion_{os.getpid()}_{folder.name}"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
+        install = from_environment(VENV)
         command = [
-            WHEEL / "bin/tritonserver",
+            install.binary,
             f"--model-repository={repository}",
-            f"--backend-directory={backends(folder / 'backends')}",
+            f"--backend-directory={backends(install, folder / 'backends')}",
             f"--backend-config=python,shm-region-prefix-name={self.prefix}",
-            f"--cache-directory={WHEEL / 'caches'}",
+            *install.options,
             "--http-address=127.0.0.1",
             f"--http-port={self.port}",
             "--allow-grpc=false",
@@ -48,14 +46,7 @@ class Server:
             "--log-verbose=1",
             *options,
         ]
-        libraries = [str(SITE / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR")]
-        environment = {
-            **os.environ,
-            "LD_LIBRARY_PATH": ":".join(libraries),
-            "VIRTUAL_ENV": str(VENV),
-            "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
-            "PYTHONPATH": str(SITE),
-        }
+        environment = {**os.environ, **install.environment}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
@@ -124,9 +115,14 @@ class Server:
             connection.close()
 
 
-def backends(folder):
-    """A backend directory: the wheel's python backend, and ours that stands for onnxruntime."""
-    shutil.copytree(WHEEL / "backends/python", folder / "python")
-    shutil.copy(WHEEL / "python_backend_stubs/3.11/triton_python_backend_stub", folder / "python")
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def backends(install, folder):
+    """A backend directory: the server's python backend, and a slow one that stands for onnxruntime."""
+    shutil.copytree(install.backends / "python", folder / "python")
     shutil.copytree(Path(__file__).parent / "backend", folder / "onnxruntime")
     return folder

@@ -127,6 +127,12 @@ COMMANDS: dict[str, Command] = {
         "what an export would do: files, sizes, peak memory; without doing it",
         "export",
     ),
+    "serve policy": Command(
+        "ganglion.serving.command.policy_config:PolicyServeConfig",
+        "ganglion.serving.command.policy:run",
+        "host a bundle's policy for robots, in Triton",
+        "serve",
+    ),
     "doctor": Command(
         "ganglion.core.doctor:DoctorConfig",
         "ganglion.core.doctor:run",

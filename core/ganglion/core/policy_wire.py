@@ -6,7 +6,7 @@
              frames (k,) JPEG, frame_cameras (k,) names, frame_stamps_ns (k,)
              instruction (1,) UTF-8, token (1,) what the session was begun with
     reply    chunk (horizon, dim) float32, of no rows while no hop is whole
-             clock (2,) = last_seq and stamp_ns, ready (1,) bool, vl_age_ms (1,) float32, NaN for none
+             clock (2,) = last_seq and stamp_ns, ready (1,) bool, vl_age_ms (1,) float64, NaN for none
              flags (f,), timings_ms (t,) float32 and their timing_names (t,)
 
 All but `clock` and the samples may be absent from a request. Bytes are object arrays, as Triton has them in numpy.
@@ -26,6 +26,7 @@ from ganglion.core.messages import Frame, Hop, Reply
 
 Tensors = dict[str, npt.NDArray[Any]]
 _SAMPLES = {"samples_fp16": np.dtype(np.float16), "samples_fp32": np.dtype(np.float32)}
+SAMPLE_TYPES = tuple(_SAMPLES.values())
 _WHERE = "policy request"
 
 
@@ -119,7 +120,7 @@ def reply_tensors(reply: Reply | None, action_dim: int) -> Tensors:
         "chunk": reply.chunk,
         "clock": np.array([reply.last_seq, reply.stamp_ns], np.int64),
         "ready": np.array([reply.ready]),
-        "vl_age_ms": np.array([age], np.float32),
+        "vl_age_ms": np.array([age], np.float64),
         "flags": _texts([flag.encode() for flag in reply.flags]),
         "timing_names": _texts([name.encode() for name in reply.timings_ms]),
         "timings_ms": np.array([*reply.timings_ms.values()], np.float32),

@@ -105,10 +105,11 @@ class TritonPolicyClient:
         """Hand over samples and get the chunk; None while fewer than one whole hop is buffered.
 
         Raises:
-            InputError: the server says that the samples do not fit the robot.
+            InputError: the samples have another shape or type than the spec says; nothing was sent.
         """
         if self._closed:
             raise GanglionError("is closed", where="policy client", remedy="open a new one")
+        self._session.check(hop)
         stream = self._connected()
         if stream is None:
             self._session.keep(hop)

@@ -106,7 +106,7 @@ import os
 import sys
 
 sys.path += [path for path in os.environ["{PATHS}"].split(os.pathsep) if path not in sys.path]
-from ganglion.serving.triton.{module} import TritonPythonModel  # noqa: E402, F401
+from ganglion.serving.triton.{module} import TritonPythonModel  # noqa: F401
 '''
 
 

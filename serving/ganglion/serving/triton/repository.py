@@ -106,7 +106,7 @@ def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: Polic
         "chunk": ("FP32", [-1, action_dim]),
         "clock": ("INT64", [2]),
         "ready": ("BOOL", [1]),
-        "vl_age_ms": ("FP32", [1]),
+        "vl_age_ms": ("FP64", [1]),
         "flags": ("STRING", [-1]),
         "timing_names": ("STRING", [-1]),
         "timings_ms": ("FP32", [-1]),

@@ -1,0 +1,64 @@
+"""`ganglion serve policy`: a bundle's policy, hosted until a signal ends it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ganglion.core.bundle import open_bundle
+from ganglion.core.errors import InputError
+from ganglion.serving.command.policy_config import PolicyServeConfig
+from ganglion.serving.triton.install import find_triton
+from ganglion.serving.triton.launch import start_triton, triton_command
+from ganglion.serving.triton.repository import PolicyHosting, write_repository
+
+_BACKENDS = ("triton",)
+
+
+def run(config: PolicyServeConfig) -> int:
+    """Serve; returns the exit code.
+
+    Raises:
+        InputError: an option is wrong.
+        BundleError: the bundle holds no policy that can be served so.
+        GanglionError: the server did not come up, or ended by itself.
+    """
+    _check(config)
+    bundle = open_bundle(config.bundle)
+    hosting = PolicyHosting(config.slots, config.instances, config.idle_s, config.hold_after_ms, config.vl_workers)
+    with tempfile.TemporaryDirectory(prefix="ganglion-models-") as folder:
+        models = write_repository(bundle, Path(folder), hosting)
+        install = find_triton(config.tritonserver)
+        ports = {"grpc_port": config.grpc_port, "http_port": config.http_port, "metrics_port": config.metrics_port}
+        command = triton_command(install, Path(folder), models, config.bind, **ports)
+        with start_triton(install, command, config.log, config.http_port) as server:
+            print(_endpoints(config), flush=True)
+            return server.run_until_signal()
+
+
+def _check(config: PolicyServeConfig) -> None:
+    if config.backend not in _BACKENDS:
+        raise InputError(f"--backend is {config.backend!r}", remedy=f"use one of {[*_BACKENDS]}")
+    config.bind.check()
+    for name in ("slots", "instances", "vl_workers"):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name} is {getattr(config, name)}", remedy="give at least 1")
+    for name in ("idle_s", "hold_after_ms"):
+        if not getattr(config, name) > 0:
+            raise InputError(f"--{name} is {getattr(config, name)}", remedy="give a positive number")
+    ports = [config.grpc_port, config.http_port, config.metrics_port]
+    if len({*ports}) < len(ports) or not all(0 < port < 65536 for port in ports):
+        raise InputError(f"ports are {ports}", remedy="give three different ones from 1 to 65535")
+
+
+def _endpoints(config: PolicyServeConfig) -> str:
+    robots = config.slots * config.instances
+    local = "127.0.0.1" if not config.bind.is_loopback else config.bind.host
+    return "\n".join(
+        [
+            f"policy   grpc://{config.bind.host}:{config.grpc_port}   for at most {robots} robots",
+            f"health   http://{local}:{config.http_port}/v2/health/ready",
+            f"metrics  http://{local}:{config.metrics_port}/metrics",
+            f"try      curl -s http://{local}:{config.http_port}/v2/models/policy",
+        ]
+    )

@@ -1,0 +1,161 @@
+"""A server that somebody else wrote, as a child: started, waited for until it serves, and ended with its own children.
+
+with ServerProcess("Triton", command, environment, log) as server:
+    server.wait_until_ready(answers)
+    server.run_until_signal()
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+from ganglion.core.errors import GanglionError
+
+_POLL_S = 0.1
+_GRACE_S = 30.0
+_TOLD_BYTES = 20_000  # of the log's end
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class ServerProcess:
+    """A child in a process group of its own, which ends when this process does, however that is.
+
+    Args:
+        name: for messages.
+        command: program and arguments.
+        environment: all of its variables.
+        log: file that takes what it prints; written anew.
+
+    Raises:
+        GanglionError: it can't be started.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name, self.log = name, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,
+                )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise GanglionError(f"can't be started ({error})", where=command[0], remedy="see whether it runs") from None
+
+    def wait_until_ready(
+        self,
+        is_ready: Callable[[], bool],
+        explain: Callable[[str], str | None] = lambda said: None,
+        limit_s: float = 600.0,
+    ) -> None:
+        """Wait until it serves, and say for how long; quiet where standard error is no terminal.
+
+        Args:
+            is_ready: asked again and again; exceptions of a connection mean no.
+            explain: what its log's end means and what to do about it, where that is known.
+            limit_s: how long it may take.
+
+        Raises:
+            GanglionError: it ended, or did not come up in time.
+        """
+        end_s = time.monotonic() + limit_s
+        with tqdm(desc=f"starting {self.name}", disable=None, bar_format="{desc} [{elapsed}]") as bar:
+            while time.monotonic() < end_s:
+                if self._process.poll() is not None:
+                    raise self._failure(f"ended with status {self._process.returncode}", explain)
+                with suppress(OSError):
+                    if is_ready():
+                        return
+                time.sleep(_POLL_S)
+                bar.refresh()
+        self.stop()
+        raise self._failure(f"did not serve within {limit_s:g} s", explain)
+
+    def run_until_signal(self) -> int:
+        """Wait for SIGINT or SIGTERM, then end it; 0 when it ended as it was asked to.
+
+        Raises:
+            GanglionError: it ended by itself.
+        """
+        with _signals() as asked:
+            while not asked.wait(_POLL_S):
+                if self._process.poll() is not None:
+                    raise self._failure(f"ended with status {self._process.returncode}", lambda said: None)
+        return 0 if self.stop() else 1
+
+    def stop(self, grace_s: float = _GRACE_S) -> bool:
+        """End it and all that it started, after `grace_s` by force; True where it ended without."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(grace_s)
+            ended = True
+        except subprocess.TimeoutExpired:
+            ended = False
+        self._signal(signal.SIGKILL)  # whoever is left of its group
+        self._process.wait()
+        return ended
+
+    def __enter__(self) -> ServerProcess:
+        """Give the server."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _failure(self, what: str, explain: Callable[[str], str | None]) -> GanglionError:
+        said = _end_of(self.log)
+        meaning = explain(said)
+        if meaning is None:
+            lines = [line.strip() for line in said.splitlines() if line.strip()]
+            telling = [line for line in lines if "error" in line.lower()]
+            meaning = f"its log says: {(telling or lines or ['nothing'])[-1]:.300}"
+        return GanglionError(f"{what}; {meaning}", where=self.name, remedy=f"see {self.log}")
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TOLD_BYTES))
+        return file.read().decode(errors="replace")
+
+
+def _end_with_parent() -> None:
+    """In the child, before the program: be ended when the thread that started it ends (prctl(2); Linux)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Set by SIGINT or SIGTERM, which have no other effect meanwhile."""
+    asked, numbers = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: asked.set()) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

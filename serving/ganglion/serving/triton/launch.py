@@ -1,0 +1,104 @@
+"""A Triton server around a bundle's policy: its command, and when it is ready."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from ganglion.serving.binding import Binding
+from ganglion.serving.server_process import ServerProcess
+from ganglion.serving.triton.install import TritonInstall
+
+# What stands in Triton's log -> what to do about it.
+_FAILURES = {
+    "Address already in use": "a port is taken: choose others with --grpc_port, --http_port and --metrics_port",
+    "failed to create the shared memory": "shared memory is full: see what lies in /dev/shm, or give Docker --shm-size",
+    "No space left on device": "the disk or /dev/shm is full",
+}
+_GRPC_AUTHORIZATION = "inference,health,metadata:authorization="
+
+
+def triton_command(
+    install: TritonInstall,
+    repository: Path,
+    models: Sequence[str],
+    binding: Binding,
+    *,
+    grpc_port: int,
+    http_port: int,
+    metrics_port: int,
+) -> list[str]:
+    """The command line.
+
+    HTTP has neither TLS nor token in Triton: beyond this machine there is only gRPC, and HTTP stays on loopback, as
+    metrics do, for health checks and monitoring of this machine.
+    """
+    beyond = not binding.is_loopback
+    options = [
+        f"--model-repository={repository}",
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models),
+        *((f"--backend-directory={install.backends}",) if install.backends else ()),
+        *install.options,
+        # A name of its own, by which what a killed server left in /dev/shm can be told from others'.
+        f"--backend-config=python,shm-region-prefix-name=ganglion_{secrets.token_hex(4)}",
+        f"--grpc-address={binding.host}",
+        f"--grpc-port={grpc_port}",
+        f"--http-address={'127.0.0.1' if beyond else binding.host}",
+        f"--http-port={http_port}",
+        f"--metrics-address={'127.0.0.1' if beyond else binding.host}",
+        f"--metrics-port={metrics_port}",
+        "--strict-readiness=true",
+        "--exit-timeout-secs=20",
+    ]
+    if binding.certificate:
+        options += [
+            "--grpc-use-ssl=true",
+            f"--grpc-server-cert={binding.certificate}",
+            f"--grpc-server-key={binding.key}",
+        ]
+    if token := binding.token:
+        options.append(f"--grpc-restricted-protocol={_GRPC_AUTHORIZATION}{token}")
+    return [str(install.binary), *options]
+
+
+def start_triton(install: TritonInstall, command: Sequence[str], log: Path, http_port: int) -> ServerProcess:
+    """Start it and wait until every model is loaded and has run.
+
+    Raises:
+        GanglionError: it did not come up; the line says why.
+    """
+    environment = {**os.environ, **install.environment, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    server = ServerProcess("Triton", command, environment, log)
+    try:
+        server.wait_until_ready(lambda: is_ready(http_port), explain_failure)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def is_ready(http_port: int) -> bool:
+    """Every model is loaded.
+
+    Raises:
+        OSError: nothing listens there.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", http_port, timeout=5)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def explain_failure(log: str) -> str | None:
+    """What the end of Triton's log means, where that is known."""
+    for line in log.splitlines():
+        _, found, said = line.partition("BundleError: ")
+        if found:
+            return said.split("\\n")[0].removesuffix(";").strip()
+    return next((meaning for text, meaning in _FAILURES.items() if text in log), None)
