@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ganglion.serving.vlm.decoder import DecoderState
 from ganglion.serving.vlm.grammar import Constraint
+from ganglion.serving.vlm.question import Question
 
 # Tokens that a constrained answer may take beyond max_new_tokens to come to a valid end.
 CLOSING_TOKENS = 256
@@ -24,12 +25,11 @@ OnTokens = Callable[[Sequence[int]], None]
 class VlmAnswer:
     """What the model wrote.
 
-    text           the answer, without its end token
-    tokens         its token ids
-    complete       it ended by itself; False where max_new_tokens cut it
-    calls          decoder passes: the prompt's, and one for each token that was not forced
-    timings_ms     preprocess, wait (for others), vision, prompt, decode, total
-    prompt_tokens  that were read before it, those of images too
+    text        the answer, without its end token
+    tokens      its token ids
+    complete    it ended by itself; False where max_new_tokens cut it
+    calls       decoder passes: the prompt's, and one for each token that was not forced
+    timings_ms  preprocess, wait (for others), vision, prompt, decode, total
     """
 
     text: str
@@ -37,23 +37,6 @@ class VlmAnswer:
     complete: bool
     calls: int
     timings_ms: Mapping[str, float]
-    prompt_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt, ready to be read.
-
-    input_ids       (1, T) int64
-    position_ids    (3, 1, T) int64
-    pixel_values    (N, patch values) of its images; None without any
-    image_grid_thw  (I, 3) int64
-    """
-
-    input_ids: npt.NDArray[np.int64]
-    position_ids: npt.NDArray[np.int64]
-    pixel_values: npt.NDArray[np.float32] | None
-    image_grid_thw: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,10 @@ class Ending:
 
 
 class Answering:
-    """One answer in the making. A scheduler calls all but `result.cancel()`, which anyone may at any time.
+    """One answer in the making. All but `result` and `prompt_tokens` is a scheduler's to call.
+
+    result         the answer; cancelled, at any time, it is written no further
+    prompt_tokens  that are read before it, those of images too
 
     Args:
         question: what is asked.
@@ -100,11 +86,11 @@ class Answering:
         self.unread: list[int] = []
         self.over = False
         self._question: Question | None = question
-        self._prompt_tokens: int = question.input_ids.shape[1]
+        self.prompt_tokens: int = question.input_ids.shape[1]
         self._constraint, self._decode, self._on_tokens = constraint, decode, on_tokens
         # The last token is not read, so it needs no place in the context.
         most = ending.limit + (CLOSING_TOKENS if constraint else 0)
-        self._room: int = min(most, ending.context + 1 - self._prompt_tokens)
+        self._room: int = min(most, ending.context + 1 - self.prompt_tokens)
         self._tokens: list[int] = []
         self._told = 0
         self._complete = self._cut = False
@@ -113,7 +99,7 @@ class Answering:
     @property
     def most_tokens(self) -> int:
         """No more are ever read for it, prompt and answer together."""
-        return self._prompt_tokens + self._room - 1
+        return self.prompt_tokens + self._room - 1
 
     @property
     def is_late(self) -> bool:
@@ -162,7 +148,7 @@ class Answering:
         spans["total"] = sum(spans.values())
         tokens = tuple(self._tokens)
         complete = self._complete and not self._cut
-        return VlmAnswer(self._decode(tokens), tokens, complete, self.state.calls, spans, self._prompt_tokens)
+        return VlmAnswer(self._decode(tokens), tokens, complete, self.state.calls, spans)
 
     def _next(self, logits: npt.NDArray[np.float32]) -> list[int]:
         """The next tokens; none at the end of the answer."""

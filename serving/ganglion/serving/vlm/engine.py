@@ -14,44 +14,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError, InputError
 from ganglion.core.images import ImageLike
 from ganglion.core.manifest import VlmPart
-from ganglion.serving.vlm.answering import Answering, Ending, OnTokens, Question, VlmAnswer
-from ganglion.serving.vlm.chat import Said
+from ganglion.serving.vlm.answering import Answering, Ending, OnTokens, VlmAnswer
 from ganglion.serving.vlm.decoder import Decoder, DecoderState
 from ganglion.serving.vlm.grammar import GrammarCompiler
 from ganglion.serving.vlm.limits import KvBudget, ServingLimits
 from ganglion.serving.vlm.preprocess import ImagePreprocessor
 from ganglion.serving.vlm.prompt import PromptEncoder
+from ganglion.serving.vlm.question import EarlierTurn, QuestionReader
 from ganglion.serving.vlm.scheduler import Load, Scheduler
 from ganglion.serving.vlm.session import CPU, open_session
 from ganglion.serving.vlm.text import TextPieces
 
 _DEFAULT_LIMITS = ServingLimits()
-
-
-class EarlierTurn(Protocol):
-    """An exchange that came before: a `core.tasks.Turn`, an `Exchange` of `ExoDialogue`, or anything like them."""
-
-    @property
-    def images(self) -> Sequence[ImageLike]:
-        """Shown before the text, in order."""
-
-    @property
-    def prompt(self) -> str:
-        """The user's turn, without placeholders."""
-
-    @property
-    def answer(self) -> str:
-        """What was answered, as it was written."""
 
 
 class VlmEngine:
@@ -68,7 +49,8 @@ class VlmEngine:
     ) -> None:
         self.part = part
         self._decoder, self._prompts = decoder, prompts
-        self._preprocess = ImagePreprocessor.from_manifest(part.image_processor) if vision else None
+        preprocess = ImagePreprocessor.from_manifest(part.image_processor) if vision else None
+        self._questions = QuestionReader(preprocess, prompts, part.context_tokens)
         self._grammars = GrammarCompiler(prompts.tokenizer, decoder.vocabulary, part.eos_token_ids)
         joins = limits.join_quantized or part.precision["language"] == "float32"
         self._scheduler = Scheduler(vision, limits, KvBudget(kv_bytes, decoder.token_bytes), joins)
@@ -137,7 +119,7 @@ class VlmEngine:
                 answer need more memory than there is.
             Busy: too many requests wait.
         """
-        result = self.ask(images, prompt, max_new_tokens=max_new_tokens, schema=schema, history=history)
+        result = self.ask(images, prompt, max_new_tokens=max_new_tokens, schema=schema, history=history).result
         try:
             return result.result()
         finally:
@@ -156,7 +138,7 @@ class VlmEngine:
         steps: SimpleQueue[Sequence[int]] = SimpleQueue()
         result = self.ask(
             images, prompt, max_new_tokens=max_new_tokens, schema=schema, history=history, on_tokens=steps.put
-        )
+        ).result
         result.add_done_callback(lambda _: steps.put(()))
         pieces = TextPieces(self.decode)
         try:
@@ -180,8 +162,8 @@ class VlmEngine:
         system: str = "",
         on_tokens: OnTokens | None = None,
         deadline_s: float | None = None,
-    ) -> Future[VlmAnswer]:
-        """As `generate`, but don't wait for the answer. The result may be cancelled at any time.
+    ) -> Answering:
+        """As `generate`, but don't wait for the answer: it comes as `result`, which may be cancelled at any time.
 
         Args:
             images: see `generate`; they are preprocessed before this returns.
@@ -201,28 +183,10 @@ class VlmEngine:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}", remedy="give at least 1")
         constraint = self._grammars.start(schema) if schema is not None else None
-        question = self._question(images, prompt, history, system)
+        question = self._questions.read(images, prompt, history, system)
         deadline = None if deadline_s is None else started + deadline_s
         ending = Ending(max_new_tokens, self.part.context_tokens, self.part.eos_token_ids, deadline)
         state = DecoderState(self._decoder)
         answering = Answering(question, state, constraint, ending, self.decode, on_tokens, started)
         self._scheduler.submit(answering)
-        return answering.result
-
-    def _question(
-        self, images: Sequence[ImageLike], prompt: str, history: Sequence[EarlierTurn], system: str
-    ) -> Question:
-        said = [Said(len(turn.images), turn.prompt, turn.answer) for turn in history]
-        images = [*(image for turn in history for image in turn.images), *images]
-        pixel_values, grid = None, np.zeros((0, 3), np.int64)
-        if images:
-            if self._preprocess is None:
-                raise InputError("this model sees no images", remedy="ask without, or serve a vision-language model")
-            pixel_values, grid = self._preprocess(images)
-        ids, positions = self._prompts.encode(prompt, grid, said, system)
-        if ids.shape[1] >= self.part.context_tokens:
-            raise InputError(
-                f"the prompt takes {ids.shape[1]} tokens, the model reads at most {self.part.context_tokens}",
-                remedy="shorten it, or show fewer or smaller images",
-            )
-        return Question(ids, positions, pixel_values, grid)
+        return answering
