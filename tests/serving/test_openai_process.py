@@ -52,7 +52,18 @@ def guards(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     certificate, key, token = tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "token"
-    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1".split()
+    options = [
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
     command = ["openssl", "req", *options, "-keyout", key, "-out", certificate]
     subprocess.run(command, check=True, capture_output=True)
     token.write_text("0123456789abcdef0123456789abcdef\n")

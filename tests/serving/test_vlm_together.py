@@ -159,10 +159,7 @@ def test_a_quantized_decoder_reads_alone_to_the_bit_whoever_is_beside(made_vlm_b
         np.testing.assert_array_equal(logits, seen[id(one.state)][1])
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8", "int4"])
-def test_constrained_answers_are_valid_for_every_task_under_concurrency(made_vlm_bundle, precision):
-    engine = VlmEngine.open(made_vlm_bundle(precision), limits=ServingLimits(waiting=100, join_quantized=True))
-    count = 100 if precision == "float32" else 24
+def check_all_tasks(engine, count):
     jobs = [(TASKS[k % len(TASKS)], k) for k in range(count)]
     asked = [
         engine.ask([picture(k % 4)] * (k % 2), f"case {k}", max_new_tokens=10 + k % 30, schema=task.schema)
@@ -172,6 +169,17 @@ def test_constrained_answers_are_valid_for_every_task_under_concurrency(made_vlm
         answer = one.result.result(NEVER_S)
         assert answer.complete
         assert read_answer(answer.text, task.schema) is not None, answer.text
+
+
+@pytest.mark.parametrize(("precision", "count"), [("float32", 100), ("int8", 24), ("int4", 24)])
+def test_constrained_answers_are_valid_for_every_task_under_concurrency(made_vlm_bundle, precision, count):
+    limits = ServingLimits(waiting=count, join_quantized=True)
+    check_all_tasks(VlmEngine.open(made_vlm_bundle(precision), limits=limits), count)
+
+
+@pytest.mark.acceptance
+def test_a_thousand_constrained_answers_are_valid_under_concurrency(vlm_bundle):
+    check_all_tasks(VlmEngine.open(vlm_bundle, limits=ServingLimits(running=16, waiting=1000)), 1000)
 
 
 def test_what_can_never_fit_is_refused_and_what_fits_waits_its_turn(vlm_bundle):
