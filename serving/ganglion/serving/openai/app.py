@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import numpy as np
 from starlette.applications import Starlette
@@ -34,6 +35,7 @@ from ganglion.serving.vlm.limits import ServingLimits
 
 LOG = logging.getLogger("ganglion.serving.openai")
 _OPEN = "/health/"
+_READY = "ready"
 _SIDE = 64  # of the picture that warms up, in pixels
 
 
@@ -56,11 +58,11 @@ def make_app(
     """
     metrics, created = ServerMetrics(lambda: engine.load), int(time.time())
     chat = Chat(engine, model, settings, metrics, limits.running + limits.waiting)
-    ready = asyncio.Event()
+    warmth = _Warmth()
 
     async def answer(request: Request) -> Response:
-        if not ready.is_set():
-            return ApiError(503, "the model is being warmed up", code="not_ready").reply()
+        if warmth.status != _READY:
+            return ApiError(503, f"the model is not ready: {warmth.status}", code="not_ready").reply()
         return await chat(request)
 
     async def list_models(request: Request) -> Response:
@@ -70,14 +72,14 @@ def make_app(
         return JSONResponse({"status": "live"})
 
     async def is_ready(request: Request) -> Response:
-        return JSONResponse({"status": "ready" if ready.is_set() else "warming up"}, 200 if ready.is_set() else 503)
+        return JSONResponse({"status": warmth.status}, 200 if warmth.status == _READY else 503)
 
     async def prometheus(request: Request) -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        warming = asyncio.create_task(_warm_up(engine, ready))
+        warming = asyncio.create_task(_warm_up(engine, warmth))
         yield
         warming.cancel()
 
@@ -95,16 +97,22 @@ def make_app(
     )
 
 
-async def _warm_up(engine: VlmEngine, ready: asyncio.Event) -> None:
+@dataclass
+class _Warmth:
+    status: str = "warming up"
+
+
+async def _warm_up(engine: VlmEngine, warmth: _Warmth) -> None:
     """Write a first answer, which is slower than those after it; the server is ready when it is written."""
     picture = np.zeros((_SIDE, _SIDE, 3), np.uint8)
     images = [] if engine.part.image_token_id is None else [picture]
     try:
         await asyncio.to_thread(functools.partial(engine.generate, images, "Warm up.", max_new_tokens=2))
     except Exception as error:
+        warmth.status = "the first answer failed"
         LOG.error(json.dumps({"event": "warm_up_failed", "error": " ".join(str(error).split())}))
     else:
-        ready.set()
+        warmth.status = _READY
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

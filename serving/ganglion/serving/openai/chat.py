@@ -72,7 +72,7 @@ class Chat:
             if wanted.stream:
                 # What goes wrong before the first piece has a status of its own.
                 first = await anext(written, "")
-                return EventReply(_events(first, written, asked), asked.headers, leave)
+                return EventReply(_events(first, written, asked), asked.headers, leave, self._settings.body_s)
             text = "".join([piece async for piece in written])
             reply: Response = JSONResponse(
                 asked.reply.completion(text, asked.outcome, asked.usage), headers=asked.headers

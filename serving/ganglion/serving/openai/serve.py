@@ -23,6 +23,7 @@ from ganglion.serving.openai.settings import ServerSettings
 from ganglion.serving.vlm.engine import VlmEngine
 from ganglion.serving.vlm.limits import ServingLimits
 
+_CONNECTIONS = 512  # open at once; further ones are told 503
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _DEFAULT_LIMITS, _DEFAULT_SETTINGS = ServingLimits(), ServerSettings()
 
@@ -69,6 +70,7 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=_CONNECTIONS,
             ssl_certfile=binding.certificate,
             ssl_keyfile=binding.key,
             timeout_graceful_shutdown=round(settings.leave_s),

@@ -11,7 +11,7 @@ class ServerSettings:
 
     Args:
         body_bytes: of a request, its images in base64 too.
-        body_s: seconds in which it must have come.
+        body_s: seconds in which it must have come, and in which a client must take a piece of a stream.
         images: in one request.
         image_pixels: of each, before it is made smaller.
         deadline_s: seconds in which it must be answered.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from starlette.responses import Response
@@ -15,14 +16,20 @@ class EventReply(Response):
         events: each a whole event.
         headers: beside its own.
         ended: called at the end, even where nothing could be sent.
+        seconds: in which a client must take what has come; one that does not is left.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str], ended: Callable[[], None]
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: Mapping[str, str],
+        ended: Callable[[], None],
+        seconds: float,
     ) -> None:
-        self.status_code, self.background, self._events, self._ended = 200, None, events, ended
+        self.status_code, self.background = 200, None
+        self._events, self._ended, self._seconds = events, ended, seconds
         self.init_headers({**headers, "cache-control": "no-store", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,8 +37,11 @@ class EventReply(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for event in self._events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+                async with asyncio.timeout(self._seconds):
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            pass
         finally:
             await self._events.aclose()
             self._ended()

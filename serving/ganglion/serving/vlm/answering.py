@@ -67,7 +67,7 @@ class Answering:
         constraint: what it is written within; None for free text.
         ending: when it ends.
         decode: token ids -> text.
-        on_tokens: told of tokens as they come, on the scheduler's thread: it must not block.
+        on_tokens: told of tokens as they come, on a thread of the scheduler's: it must not block.
         started: `time.perf_counter` before its images were preprocessed.
     """
 

@@ -12,6 +12,7 @@ alone, and of a quantized decoder unless `limits.join_quantized`, by nothing.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
@@ -46,6 +47,7 @@ class VlmEngine:
         prompts: PromptEncoder,
         limits: ServingLimits,
         kv_bytes: int,
+        threads: int,
     ) -> None:
         self.part = part
         self._decoder, self._prompts = decoder, prompts
@@ -53,7 +55,8 @@ class VlmEngine:
         self._questions = QuestionReader(preprocess, prompts, part.context_tokens)
         self._grammars = GrammarCompiler(prompts.tokenizer, decoder.vocabulary, part.eos_token_ids)
         joins = limits.join_quantized or part.precision["language"] == "float32"
-        self._scheduler = Scheduler(vision, limits, KvBudget(kv_bytes, decoder.token_bytes), joins)
+        at_once = max(1, len(os.sched_getaffinity(0)) // threads)
+        self._scheduler = Scheduler(vision, limits, KvBudget(kv_bytes, decoder.token_bytes), joins, at_once)
 
     @classmethod
     def open(
@@ -84,7 +87,7 @@ class VlmEngine:
         decoder = Decoder(session("embed"), session("decoder"))
         weights = sum(file.stat().st_size for file in bundle.path("vlm").glob("decoder.onnx*"))
         default = max(weights, KvBudget(0, decoder.token_bytes).needs([part.context_tokens]))
-        return cls(part, vision, decoder, prompts, limits, limits.kv_bytes or default)
+        return cls(part, vision, decoder, prompts, limits, limits.kv_bytes or default, threads)
 
     @property
     def load(self) -> Load:

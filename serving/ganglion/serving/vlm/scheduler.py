@@ -7,7 +7,7 @@ longest, and then lets each running answer go on by a token, or by what its gram
 for no more than one prompt between two tokens: as long as that prompt takes to read, its images included. Nobody
 overtakes: a request that must wait for memory lets those behind it wait too.
 
-Where one answer runs alone, and where `joins` is false, each is read in a call of its own.
+Where one answer runs alone, and where `joins` is false, each is read in a call of its own, some at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +51,12 @@ class Scheduler:
         limits: how many are served and wait.
         budget: memory of their caches.
         joins: several answers are read in one call.
+        at_once: calls in as many threads where they are not.
     """
 
-    def __init__(self, vision: Any, limits: ServingLimits, budget: KvBudget, joins: bool) -> None:
+    def __init__(self, vision: Any, limits: ServingLimits, budget: KvBudget, joins: bool, at_once: int) -> None:
         self._vision, self._limits, self._budget, self._joins = vision, limits, budget, joins
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="vlm-decoder")
         self._lock = threading.Lock()
         self._waiting: deque[Answering] = deque()
         self._running: list[Answering] = []
@@ -114,8 +117,8 @@ class Scheduler:
             self._go_on_together(ready)
         else:
             self._part()
-            for one in ready:
-                self._go_on(one)
+            in_turns = map if len(ready) < 2 else self._pool.map
+            list(in_turns(self._go_on, ready))
         return True
 
     def _admitted(self) -> Answering | None:
