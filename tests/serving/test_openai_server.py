@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import logging
+import socket
 import threading
 import time
 
@@ -71,14 +72,14 @@ def engine(vlm_bundle):
 
 @pytest.fixture(scope="module")
 def serving(engine):
-    """serving(token): base URL of a running server; asked again, the same one."""
+    """serving(token, **settings): base URL of a server that was started, around the one engine."""
     from ganglion.serving.openai.app import make_app
     from ganglion.serving.openai.settings import ServerSettings
 
-    settings = ServerSettings(body_bytes=200_000, image_pixels=500_000, images=3, deadline_s=30.0)
     started = []
 
-    def serve(token=None):
+    def serve(token=None, **bounds):
+        settings = ServerSettings(**{"body_bytes": 200_000, "image_pixels": 500_000, "images": 3, **bounds})
         app = make_app(engine, MODEL, limits=LIMITS, settings=settings, token=token)
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
@@ -355,6 +356,59 @@ def test_more_requests_than_may_wait_are_refused_with_a_time_to_come_again(clien
         assert error["code"] == "queue_full" and int(refused.headers["retry-after"]) >= 1
         assert [one.result(NEVER_S).status_code for one in asked] == [200] * 3
     assert first.result.result(NEVER_S).tokens
+
+
+@pytest.fixture
+def held(engine):
+    """While it is not set, the engine's answers stand still."""
+    opened, reached = threading.Event(), threading.Event()
+
+    def stand(tokens):
+        reached.set()
+        opened.wait(NEVER_S)
+
+    engine.ask([], "hold", max_new_tokens=1, on_tokens=stand)
+    assert reached.wait(NEVER_S)
+    yield opened
+    opened.set()
+    wait_for(lambda: engine.load.running == engine.load.waiting == 0)
+
+
+def test_it_is_ready_when_a_first_answer_is_written_and_not_before(serving, held):
+    with httpx.Client(base_url=serving(), timeout=NEVER_S) as client:
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503
+        refused = client.post(CHAT, json=asking())
+        assert error_of(refused, 503)["code"] == "not_ready" and refused.headers["retry-after"]
+        held.set()
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+        assert client.post(CHAT, json=asking()).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_not_whole_by_the_deadline_is_an_error_that_may_be_asked_again(serving, engine, stream):
+    with httpx.Client(base_url=serving(deadline_s=0.3), timeout=NEVER_S) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+        opened = threading.Event()
+        engine.ask([], "hold", max_new_tokens=1, on_tokens=lambda _: opened.wait(NEVER_S))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(client.post, CHAT, json=asking(stream=stream))
+            wait_for(lambda: engine.load.running + engine.load.waiting == 2)
+            time.sleep(0.35)  # more than the deadline, which counts from before it was taken
+            opened.set()
+            assert error_of(asked.result(NEVER_S), 503)["code"] == "deadline_exceeded"
+        assert client.post(CHAT, json=asking(stream=stream)).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(serving):
+    url = httpx.URL(serving(body_s=0.2))
+    with httpx.Client(base_url=url, timeout=NEVER_S) as client:
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
+        with socket.create_connection((url.host, url.port), timeout=NEVER_S) as slow:
+            head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{"
+            slow.sendall(head.encode())
+            assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
+        assert client.post(CHAT, json=asking()).status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])

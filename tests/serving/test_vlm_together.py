@@ -202,7 +202,7 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_one_left(vlm_bundle):
     engine = VlmEngine.open(vlm_bundle, limits=ServingLimits(running=1, waiting=2))
     gate, first = held(engine)
     waiting = [engine.ask([], f"case {k}", max_new_tokens=2) for k in range(2)]
-    with pytest.raises(Busy, match="2 requests wait already; ask again later"):
+    with pytest.raises(Busy, match="3 requests run or wait already; ask again later"):
         engine.ask([], "one more", max_new_tokens=2)
     waiting[0].result.cancel()
     after = engine.ask([], "one more", max_new_tokens=2)

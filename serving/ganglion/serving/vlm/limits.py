@@ -37,8 +37,8 @@ class KvBudget:
     """Memory of keys and values, in bytes.
 
     Joined caches are as long as the longest, and the next ones are made beside them: so answers that come to (T1, T2,
-    ...) tokens are counted as 2 * count * max(T) tokens. Activations, and a prompt's image features, come on top, of
-    one call at a time.
+    ...) tokens are counted as 2 * count * max(T) tokens. On top come activations of the calls that run, and the pixels
+    that waiting requests show.
 
     Args:
         total: what may be used.

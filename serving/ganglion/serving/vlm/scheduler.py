@@ -72,8 +72,9 @@ class Scheduler:
         """
         self._budget.check(answering.most_tokens)
         with self._lock:
-            if len(self._waiting) + len(self._running) >= self._limits.running + self._limits.waiting:
-                raise Busy(f"{len(self._waiting)} requests wait already", remedy="ask again later")
+            held = len(self._waiting) + len(self._running)
+            if held >= self._limits.running + self._limits.waiting:
+                raise Busy(f"{held} requests run or wait already", remedy="ask again later")
             self._waiting.append(answering)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="vlm-scheduler", daemon=True)
@@ -117,8 +118,8 @@ class Scheduler:
             self._go_on_together(ready)
         else:
             self._part()
-            in_turns = map if len(ready) < 2 else self._pool.map
-            list(in_turns(self._go_on, ready))
+            each = map if len(ready) < 2 else self._pool.map
+            list(each(self._go_on, ready))
         return True
 
     def _admitted(self) -> Answering | None:
