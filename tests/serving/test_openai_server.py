@@ -1,4 +1,7 @@
-"""The OpenAI-compatible server, on a real socket with a real model: what it answers, refuses, streams and counts."""
+"""The OpenAI-compatible server, on a real socket with a real model: what it answers, refuses, streams and counts.
+
+In one file, since all share the servers that it starts.
+"""
 
 import asyncio
 import base64
@@ -247,6 +250,7 @@ WRONG = {
     "no tokens": ({"max_completion_tokens": 0}, "max_completion_tokens", "less than 1"),
     "tokens in words": ({"max_completion_tokens": "ten"}, "max_completion_tokens", "no int"),
     "more stops than there may be": ({"stop": list("abcde")}, "stop", "at most 4"),
+    "a long stop": ({"stop": "e" * 300}, "stop", "256 characters"),
     "an empty stop": ({"stop": ""}, "stop", "text"),
     "options of no stream": ({"stream_options": {"include_usage": True}}, "stream_options", "without stream"),
     "an unknown form": ({"response_format": {"type": "yaml"}}, "response_format.type", "none of"),
@@ -309,6 +313,7 @@ def test_a_body_without_a_length_is_bounded_too(client):
 
 def test_other_models_paths_and_methods_are_refused_in_the_same_form(client):
     assert error_of(client.post(CHAT, json=asking(model="gpt")), 404)["code"] == "model_not_found"
+    assert len(error_of(client.post(CHAT, json=asking(model="g" * 10_000)), 404)["message"]) < 200
     error_of(client.get("/v1/nothing"), 404)
     error_of(client.get(CHAT), 405)
     assert client.get("/v1/models").json()["data"][0]["id"] == MODEL

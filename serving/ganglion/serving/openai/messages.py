@@ -62,7 +62,7 @@ def read_dialogue(messages: Any, settings: ServerSettings) -> Dialogue:
             history.append(Exchange(turn.images, turn.prompt, _text(message, where)))
             turn = None
         else:
-            raise invalid(f"{role!r} is not expected here: user and assistant take turns", f"{where}.role")
+            raise invalid(f"{role!r:.60} is not expected here: user and assistant take turns", f"{where}.role")
     if turn is None:
         raise invalid("the last message is not a user's", "messages")
     dialogue = Dialogue(system, tuple(history), turn)
@@ -93,7 +93,7 @@ def _text(message: Mapping[str, Any], where: str, other: str = "") -> str:
                 raise invalid("has no text", place)
             said.append(part["text"])
         elif not other or part.get("type") != other:
-            raise invalid(f"a part of type {part.get('type')!r} is not served here", f"{place}.type")
+            raise invalid(f"a part of type {part.get('type')!r:.60} is not served here", f"{place}.type")
     return "".join(said)
 
 

@@ -51,7 +51,8 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
 }
-_STOPS = 4
+_STOPS, _STOP_LENGTH = 4, 256
+_SHOWN = 60  # characters of what a client wrote that an error repeats
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 
@@ -92,12 +93,14 @@ def read_request(body: bytes, model: str, settings: ServerSettings) -> ChatReque
             served = json.dumps(_ONLY[name][0])
             raise invalid(f"is not served with this value: decoding is greedy, leave it out or give {served}", name)
         if name not in _READ | _CHANGES_NOTHING | _ONLY.keys():
-            raise invalid("is not served", name, "unsupported_parameter")
+            raise invalid("is not served", name[:_SHOWN], "unsupported_parameter")
     asked = _of(fields, "model", str)
     if asked is None:
         raise invalid("is missing", "model")
     if asked != model:
-        raise ApiError(404, f"the model {asked!r} is not served, {model!r} is", param="model", code="model_not_found")
+        raise ApiError(
+            404, f"the model {asked[:_SHOWN]!r} is not served, {model!r} is", param="model", code="model_not_found"
+        )
     options = _of(fields, "stream_options", dict) or {}
     if options and not fields.get("stream"):
         raise invalid("comes without stream", "stream_options")
@@ -169,4 +172,6 @@ def _stops(value: Any) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else value or []
     if not isinstance(stops, list) or len(stops) > _STOPS or not all(isinstance(one, str) and one for one in stops):
         raise invalid(f"is no text, and no list of at most {_STOPS} texts", "stop")
+    if any(len(one) > _STOP_LENGTH for one in stops):
+        raise invalid(f"has more than {_STOP_LENGTH} characters", "stop")
     return tuple(stops)
