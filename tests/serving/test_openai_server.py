@@ -421,8 +421,9 @@ def test_a_client_that_goes_away_frees_its_place(client, engine, stream):
     opened = threading.Event()
     hold = engine.ask([], "hold", max_new_tokens=400, on_tokens=lambda _: opened.wait(NEVER_S))
     wait_for(lambda: engine.load.running == 1)
+    impatient = httpx.Timeout(NEVER_S, read=0.3)
     with pytest.raises(httpx.ReadTimeout):
-        client.post(CHAT, json=asking(max_completion_tokens=300, stream=stream), timeout=0.3)
+        client.post(CHAT, json=asking(max_completion_tokens=300, stream=stream), timeout=impatient)
     wait_for(lambda: engine.load.waiting == 0)
     hold.result.cancel()
     opened.set()
