@@ -18,6 +18,7 @@ from ganglion.serving.openai.errors import invalid
 _BYTES = 64_000
 _DEPTH = 64
 _STATES = 20_000
+_DECIMALS = 12
 _PARAM = "response_format.json_schema.schema"
 
 
@@ -38,7 +39,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     if any(value > _STATES for value in multiples):
         raise invalid(f"multipleOf is more than {_STATES}", _PARAM)
     digits = max((-int(value.as_tuple().exponent) for value in multiples), default=0)
-    if digits > len(str(_STATES)):
+    if digits > _DECIMALS:
         raise invalid(f"multipleOf has {digits} decimals", _PARAM)
     whole = [int(value.scaleb(max(digits, 0))) for value in multiples]
     if sum(whole) > _STATES or math.lcm(*(value for value in set(whole) if value)) > _STATES:
