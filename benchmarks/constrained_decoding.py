@@ -39,7 +39,8 @@ from ganglion.core.datafile import read_datafile
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
 from ganglion.core.tasks import Example, Task, get_task, read_answer, task_names
-from ganglion.serving.vlm.engine import VlmAnswer, VlmEngine
+from ganglion.serving.vlm.answering import VlmAnswer
+from ganglion.serving.vlm.engine import VlmEngine
 from ganglion.serving.vlm.grammar import GrammarCompiler
 from ganglion.training.quiet import quiet
 
@@ -96,7 +97,7 @@ def random_bundle(base: str, folder: Path) -> Path:
         eos_token_ids=(processor.tokenizer.eos_token_id,),
         context_tokens=model.config.get_text_config().max_position_embeddings,
         image_processor=image_settings(processor),
-        precision="float32",
+        precision={"language": "float32", "vision": "float32"},
         opset=OPSET,
     )
     seal_bundle(folder, Manifest(FORMAT_VERSION, "benchmark", {}, {}, vlm=part))

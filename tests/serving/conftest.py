@@ -1,5 +1,6 @@
 """A bundle with a small random VLM, made once per worker, and what decoding within a grammar needs beside a model."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -88,15 +89,29 @@ def vlm_base():
 
 
 @pytest.fixture(scope="session")
-def vlm_bundle(vlm_base, tmp_path_factory):
+def vlm_bundle(made_vlm_bundle):
     """The same model as an opened bundle; its context is 512 tokens."""
+    return made_vlm_bundle("float32")
+
+
+@pytest.fixture(scope="session")
+def made_vlm_bundle(vlm_base, tmp_path_factory):
+    """made_vlm_bundle(language): that bundle with its decoder in one of the precisions."""
+
+    @functools.cache
+    def made(language: str):
+        return write_vlm_bundle(vlm_base, tmp_path_factory.mktemp(f"vlm_bundle_{language}"), language)
+
+    return made
+
+
+def write_vlm_bundle(vlm_base, root, language):
     from ganglion.export.onnx_vlm import VlmGraphs
     from ganglion.export.prompt_files import write_prompt_files
     from ganglion.model.processor import image_settings
 
     model, processor = vlm_base
-    root = tmp_path_factory.mktemp("vlm_bundle")
-    VlmGraphs(model).write(root / "vlm")
+    VlmGraphs(model).write(root / "vlm", language=language)
     write_prompt_files(processor, root / "vlm")
     part = VlmPart(
         task="exo_assist",
@@ -108,7 +123,7 @@ def vlm_bundle(vlm_base, tmp_path_factory):
         eos_token_ids=(processor.tokenizer.eos_token_id,),
         context_tokens=512,
         image_processor=image_settings(processor),
-        precision={"language": "float32", "vision": "float32"},
+        precision={"language": language, "vision": "float32"},
         opset=20,
     )
     seal_bundle(root, Manifest(FORMAT_VERSION, "test", {}, {}, vlm=part))

@@ -9,7 +9,7 @@ from ganglion.core.chess_fen import PIECES, SQUARES
 from ganglion.core.errors import GanglionError
 from ganglion.core.tasks import CHESS_BOARD, read_answer
 from ganglion.core.tasks.chess_schema import RANKS, board_answer, named_pieces
-from ganglion.serving.vlm.engine import _CLOSING_TOKENS
+from ganglion.serving.vlm.answering import CLOSING_TOKENS
 
 
 def random_answer(rng):
@@ -53,7 +53,7 @@ def test_at_its_limit_an_answer_is_finished_and_valid_still(tokenizer, grammars,
     rng = np.random.default_rng(most)
     tokens, _ = decoded(grammars, CHESS_BOARD.schema, lambda _: rng.standard_normal(tokenizer.get_vocab_size()), most)
     assert read_answer(tokenizer.decode(tokens), CHESS_BOARD.schema) is not None
-    assert len(tokens) <= CHESS_BOARD.max_new_tokens < _CLOSING_TOKENS
+    assert len(tokens) <= CHESS_BOARD.max_new_tokens < CLOSING_TOKENS
 
 
 def test_a_model_that_says_what_it_learned_is_followed_token_for_token(tokenizer, grammars, decoded):

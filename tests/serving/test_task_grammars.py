@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ganglion.core.errors import GanglionError
 from ganglion.core.tasks import get_task, read_answer, task_names, write_answer
-from ganglion.serving.vlm.engine import _CLOSING_TOKENS
+from ganglion.serving.vlm.answering import CLOSING_TOKENS
 
 TASKS = [task for task in map(get_task, task_names()) if task.schema is not None]
 # Tokens that a model may favor or shun, by a letter of theirs: ends, escapes, digits and signs, bytes of other scripts.
@@ -65,7 +65,7 @@ def test_random_logits_write_valid_json_in_its_one_form_at_any_limit(tokenizer, 
     assert answer is not None, text
     assert text == write_answer(answer)
     assert tuple(answer) == tuple(task.schema["properties"]), "keys are in the schema's order"
-    assert chosen < len(tokens) <= most + _CLOSING_TOKENS, "the engine gives it this room"
+    assert chosen < len(tokens) <= most + CLOSING_TOKENS, "the engine gives it this room"
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

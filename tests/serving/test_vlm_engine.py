@@ -185,7 +185,7 @@ def test_a_running_dialogue_is_served_with_pictures_in_memory(engine):
 
 def test_timings_cover_the_whole_answer(engine):
     timings = engine.generate(pictures(1), "go", max_new_tokens=4).timings_ms
-    assert set(timings) == {"preprocess", "vision", "prompt", "decode", "total"}
+    assert set(timings) == {"preprocess", "wait", "vision", "prompt", "decode", "total"}
     assert timings["total"] == pytest.approx(sum(v for k, v in timings.items() if k != "total"))
 
 

@@ -44,18 +44,19 @@ class ChatTemplate:
         except TemplateError as error:
             raise GanglionError(f"chat template does not compile ({error})", remedy="export again") from None
 
-    def render(self, text: str, images: int = 0, history: Sequence[Said] = ()) -> str:
+    def render(self, text: str, images: int = 0, history: Sequence[Said] = (), system: str = "") -> str:
         """The prompt for one user turn: its images, then its text; one placeholder stands for each image.
 
         Args:
             text: the turn's text.
             images: how many images go before it.
             history: the exchanges before this turn, first one first.
+            system: what goes before them; empty for what the template puts there by itself.
 
         Raises:
             GanglionError: the template refuses a turn.
         """
-        messages: list[dict[str, Any]] = []
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         for said in history:
             messages += [_user(said.images, said.text), {"role": "assistant", "content": said.answer}]
         try:

@@ -20,16 +20,28 @@ class Decoder:
         width: int = embed.get_inputs()[1].shape[1]
         self.no_image = np.zeros((0, width), np.float32)
 
+    @property
+    def token_bytes(self) -> int:
+        """Of a token's keys and values in the cache."""
+        return sum(4 * shape[1] * shape[3] for shape in self.past.values())
+
 
 class DecoderState:
-    """What the decoder has read so far."""
+    """What the decoder has read so far.
+
+    decoder        whose cache it is
+    cache          past.* by name, each (1, heads, length, head width); empty while it is joined with others
+    length         tokens in it
+    next_position  where the next text token stands
+    calls          of the decoder
+    """
 
     def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
-        self._cache: dict[str, Any] = {
-            name: _value(np.zeros((1, shape[1], 0, shape[3]), np.float32)) for name, shape in decoder.past.items()
+        self.decoder = decoder
+        self.cache: dict[str, Any] = {
+            name: as_value(np.zeros((1, shape[1], 0, shape[3]), np.float32)) for name, shape in decoder.past.items()
         }
-        self._next_position = 0
+        self.next_position = 0
         self.length = 0
         self.calls = 0
 
@@ -44,7 +56,7 @@ class DecoderState:
 
     def read(self, tokens: list[int]) -> npt.NDArray[np.float32]:
         """Read further text tokens; logits (V,) of the next."""
-        positions = np.arange(self._next_position, self._next_position + len(tokens), dtype=np.int64)
+        positions = np.arange(self.next_position, self.next_position + len(tokens), dtype=np.int64)
         return self._read(np.array([tokens], np.int64), np.tile(positions, (3, 1, 1)), None)
 
     def _read(
@@ -53,25 +65,26 @@ class DecoderState:
         position_ids: npt.NDArray[np.int64],
         image_features: npt.NDArray[np.float32] | None,
     ) -> npt.NDArray[np.float32]:
-        decoder = self._decoder
+        decoder = self.decoder
         features = decoder.no_image if image_features is None else image_features
         (embeds,) = decoder.embed.run(None, {"input_ids": input_ids, "image_features": features})
         count = input_ids.shape[1]
         self.length += count
         feeds = {
-            "inputs_embeds": _value(embeds),
-            "attention_mask": _value(np.ones((1, self.length), np.int64)),
-            "position_ids": _value(position_ids),
-            "logits_at": _value(np.array([count - 1])),
+            "inputs_embeds": as_value(embeds),
+            "attention_mask": as_value(np.ones((1, self.length), np.int64)),
+            "position_ids": as_value(position_ids),
+            "logits_at": as_value(np.array([count - 1])),
         }
         # As OrtValues the cache goes from one call to the next without being copied into numpy and back.
-        logits, *present = decoder.session.run_with_ort_values(decoder.outputs, feeds | self._cache)
-        self._cache = dict(zip(decoder.past, present, strict=True))
-        self._next_position = int(position_ids.max()) + 1
+        logits, *present = decoder.session.run_with_ort_values(decoder.outputs, feeds | self.cache)
+        self.cache = dict(zip(decoder.past, present, strict=True))
+        self.next_position = int(position_ids.max()) + 1
         self.calls += 1
         row: npt.NDArray[np.float32] = logits.numpy()[0, 0]
         return row
 
 
-def _value(array: npt.NDArray[Any]) -> ort.OrtValue:
+def as_value(array: npt.NDArray[Any]) -> ort.OrtValue:
+    """An array as what ONNX Runtime takes without a copy."""
     return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))

@@ -5,80 +5,68 @@
     earlier = [Exchange((jpeg,), "Assess the terrain.", answer.text)]
     answer = engine.generate([], "And now?", history=earlier, max_new_tokens=60)
 
-One engine serves any number of threads: everything that belongs to one answer lives in the call.
+One engine serves any number of threads; what they ask is answered together, token by token (scheduler.py). Greedy: the
+same question has the same answer. Beside others, logits differ by the rounding of a sum in another order (joined.py);
+alone, and of a quantized decoder unless `limits.join_quantized`, by nothing.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from queue import SimpleQueue
+from typing import Any
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError, InputError
 from ganglion.core.images import ImageLike
 from ganglion.core.manifest import VlmPart
-from ganglion.serving.vlm.chat import Said
+from ganglion.serving.vlm.answering import Answering, Ending, OnTokens, VlmAnswer
 from ganglion.serving.vlm.decoder import Decoder, DecoderState
 from ganglion.serving.vlm.grammar import GrammarCompiler
+from ganglion.serving.vlm.limits import KvBudget, ServingLimits
 from ganglion.serving.vlm.preprocess import ImagePreprocessor
 from ganglion.serving.vlm.prompt import PromptEncoder
+from ganglion.serving.vlm.question import EarlierTurn, QuestionReader
+from ganglion.serving.vlm.scheduler import Load, Scheduler
 from ganglion.serving.vlm.session import CPU, open_session
+from ganglion.serving.vlm.text import TextPieces
 
-# Tokens that a constrained answer may take beyond max_new_tokens to come to a valid end.
-_CLOSING_TOKENS = 256
-
-
-@dataclass(frozen=True)
-class VlmAnswer:
-    """What the model wrote.
-
-    text        the answer, without its end token
-    tokens      its token ids
-    complete    it ended by itself; False where max_new_tokens cut it
-    calls       decoder passes: the prompt's, and one for each token that was not forced
-    timings_ms  preprocess, vision, prompt, decode, total
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    complete: bool
-    calls: int
-    timings_ms: Mapping[str, float]
-
-
-class EarlierTurn(Protocol):
-    """An exchange that came before: a `core.tasks.Turn`, an `Exchange` of `ExoDialogue`, or anything like them."""
-
-    @property
-    def images(self) -> Sequence[ImageLike]:
-        """Shown before the text, in order."""
-
-    @property
-    def prompt(self) -> str:
-        """The user's turn, without placeholders."""
-
-    @property
-    def answer(self) -> str:
-        """What was answered, as it was written."""
+_DEFAULT_LIMITS = ServingLimits()
 
 
 class VlmEngine:
     """Sessions, tokenizer and grammars of one bundle. Make it with `VlmEngine.open`."""
 
-    def __init__(self, part: VlmPart, vision: Any, decoder: Decoder, prompts: PromptEncoder) -> None:
+    def __init__(
+        self,
+        part: VlmPart,
+        vision: Any,
+        decoder: Decoder,
+        prompts: PromptEncoder,
+        limits: ServingLimits,
+        kv_bytes: int,
+        threads: int,
+    ) -> None:
         self.part = part
-        self._vision, self._decoder, self._prompts = vision, decoder, prompts
-        self._preprocess = ImagePreprocessor.from_manifest(part.image_processor) if vision else None
+        self._decoder, self._prompts = decoder, prompts
+        preprocess = ImagePreprocessor.from_manifest(part.image_processor) if vision else None
+        self._questions = QuestionReader(preprocess, prompts, part.context_tokens)
         self._grammars = GrammarCompiler(prompts.tokenizer, decoder.vocabulary, part.eos_token_ids)
+        joins = limits.join_quantized or part.precision["language"] == "float32"
+        at_once = max(1, len(os.sched_getaffinity(0)) // threads)
+        self._scheduler = Scheduler(vision, limits, KvBudget(kv_bytes, decoder.token_bytes), joins, at_once)
 
     @classmethod
-    def open(cls, bundle: Bundle, *, threads: int = 1, providers: Sequence[str] = (CPU,)) -> VlmEngine:
+    def open(
+        cls,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = (CPU,),
+        limits: ServingLimits = _DEFAULT_LIMITS,
+    ) -> VlmEngine:
         """Load the VLM of a verified bundle.
 
         Raises:
@@ -96,7 +84,19 @@ class VlmEngine:
 
         vision = session("vision") if part.image_token_id is not None else None
         prompts = PromptEncoder(bundle.path("vlm"), part.image_token_id, int(part.image_processor.get("merge_size", 1)))
-        return cls(part, vision, Decoder(session("embed"), session("decoder")), prompts)
+        decoder = Decoder(session("embed"), session("decoder"))
+        weights = sum(file.stat().st_size for file in bundle.path("vlm").glob("decoder.onnx*"))
+        default = max(weights, KvBudget(0, decoder.token_bytes).needs([part.context_tokens]))
+        return cls(part, vision, decoder, prompts, limits, limits.kv_bytes or default, threads)
+
+    @property
+    def load(self) -> Load:
+        """How many answers run and wait, and what memory they hold."""
+        return self._scheduler.load
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of an answer's tokens."""
+        return str(self._prompts.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def generate(
         self,
@@ -118,12 +118,15 @@ class VlmEngine:
             history: the turns of the dialogue before this one, first one first; their images are read again.
 
         Raises:
-            InputError: an image can't be decoded, the prompt is too long, or the schema has no grammar.
+            InputError: an image can't be decoded, the prompt is too long, the schema has no grammar, or prompt and
+                answer need more memory than there is.
+            Busy: too many requests wait.
         """
-        run = _Run(self, schema, max_new_tokens)
-        for _ in run.tokens(images, prompt, history):
-            pass
-        return run.answer()
+        result = self.ask(images, prompt, max_new_tokens=max_new_tokens, schema=schema, history=history).result
+        try:
+            return result.result()
+        finally:
+            result.cancel()  # where the caller was interrupted
 
     def stream(
         self,
@@ -134,106 +137,59 @@ class VlmEngine:
         schema: Mapping[str, Any] | None = None,
         history: Sequence[EarlierTurn] = (),
     ) -> Iterator[str]:
-        """As `generate`, but give the text piece by piece as it is written."""
-        run, given = _Run(self, schema, max_new_tokens), 0
-        for _ in run.tokens(images, prompt, history):
-            text = run.text()
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                yield text[given:]
-                given = len(text)
-        if rest := run.text()[given:]:
-            yield rest
+        """As `generate`, but give the text piece by piece as it is written. Closed, it writes no more."""
+        steps: SimpleQueue[Sequence[int]] = SimpleQueue()
+        result = self.ask(
+            images, prompt, max_new_tokens=max_new_tokens, schema=schema, history=history, on_tokens=steps.put
+        ).result
+        result.add_done_callback(lambda _: steps.put(()))
+        pieces = TextPieces(self.decode)
+        try:
+            while tokens := steps.get():
+                if piece := pieces.add(tokens):
+                    yield piece
+            result.result()
+            if rest := pieces.rest():
+                yield rest
+        finally:
+            result.cancel()
 
+    def ask(
+        self,
+        images: Sequence[ImageLike],
+        prompt: str,
+        *,
+        max_new_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        history: Sequence[EarlierTurn] = (),
+        system: str = "",
+        on_tokens: OnTokens | None = None,
+        deadline_s: float | None = None,
+    ) -> Answering:
+        """As `generate`, but don't wait for the answer: it comes as `result`, which may be cancelled at any time.
 
-class _Run:
-    """One answer in the making."""
+        Args:
+            images: see `generate`; they are preprocessed before this returns.
+            prompt: see `generate`.
+            max_new_tokens: see `generate`.
+            schema: see `generate`; its grammar is made before this returns.
+            history: see `generate`.
+            system: what goes before the dialogue; empty for what the chat template puts there by itself.
+            on_tokens: told of the answer's tokens as they come, on another thread; it must not block.
+            deadline_s: seconds from now, after which the answer is given up with `TooLate`.
 
-    def __init__(self, engine: VlmEngine, schema: Mapping[str, Any] | None, max_new_tokens: int) -> None:
+        Raises:
+            InputError: see `generate`.
+            Busy: too many requests wait.
+        """
+        started = time.perf_counter()
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}", remedy="give at least 1")
-        self._engine, self._limit = engine, max_new_tokens
-        self._constraint = engine._grammars.start(schema) if schema is not None else None
-        self._state = DecoderState(engine._decoder)
-        self._tokens: list[int] = []
-        self._complete = False
-        self._marks = [time.perf_counter()]
-
-    def tokens(
-        self, images: Sequence[ImageLike], prompt: str, history: Sequence[EarlierTurn] = ()
-    ) -> Iterator[list[int]]:
-        """Read the prompt, then give tokens as they come: one that was chosen, or some that were forced."""
-        logits = self._read_prompt(images, prompt, history)
-        while True:
-            step = self._next(logits)
-            if step:
-                self._tokens += step
-                yield step
-            if not step or self._over():
-                break
-            logits = self._state.read(step)
-        self._mark()
-
-    def text(self) -> str:
-        """The text so far."""
-        return str(self._engine._prompts.tokenizer.decode(self._tokens, skip_special_tokens=True))
-
-    def answer(self) -> VlmAnswer:
-        """The finished answer."""
-        names = ("preprocess", "vision", "prompt", "decode")
-        spans = {name: (end - start) * 1e3 for name, (start, end) in zip(names, pairwise(self._marks), strict=True)}
-        spans["total"] = sum(spans.values())
-        return VlmAnswer(self.text(), tuple(self._tokens), self._complete, self._state.calls, spans)
-
-    def _read_prompt(
-        self, images: Sequence[ImageLike], prompt: str, history: Sequence[EarlierTurn]
-    ) -> npt.NDArray[np.float32]:
-        engine = self._engine
-        said = [Said(len(turn.images), turn.prompt, turn.answer) for turn in history]
-        images = [*(image for turn in history for image in turn.images), *images]
-        features, grid = None, np.zeros((0, 3), np.int64)
-        if images:
-            if engine._preprocess is None:
-                raise InputError("this model sees no images", remedy="ask without, or serve a vision-language model")
-            pixel_values, grid = engine._preprocess(images)
-        ids, positions = engine._prompts.encode(prompt, grid, said)
-        room = engine.part.context_tokens - ids.shape[1]
-        if room < 1:
-            raise InputError(
-                f"the prompt takes {ids.shape[1]} tokens, the model reads at most {engine.part.context_tokens}",
-                remedy="shorten it, or show fewer or smaller images",
-            )
-        self._mark()
-        if images:
-            (features,) = engine._vision.run(None, {"pixel_values": pixel_values, "image_grid_thw": grid})
-        self._mark()
-        if self._constraint:
-            # What must come first anyway is read along with the prompt.
-            self._tokens += self._constraint.forced()
-            start = positions.max() + 1 + np.arange(len(self._tokens))
-            ids = np.concatenate([ids, np.array([self._tokens], np.int64)], 1)
-            positions = np.concatenate([positions, np.tile(start, (3, 1, 1))], 2)
-        logits = self._state.read_prompt(ids, positions, features)
-        self._mark()
-        return logits
-
-    def _next(self, logits: npt.NDArray[np.float32]) -> list[int]:
-        """The next tokens; none at the end of the answer."""
-        if self._constraint is None:
-            token = int(logits.argmax())
-            self._complete = token in self._engine.part.eos_token_ids
-            return [] if self._complete else [token]
-        token = self._constraint.choose(logits, closing=len(self._tokens) >= self._limit)
-        if token in self._engine.part.eos_token_ids:
-            self._complete = True
-            return []
-        self._constraint.take([token])
-        return [token, *self._constraint.forced()]
-
-    def _over(self) -> bool:
-        limit = self._limit + (_CLOSING_TOKENS if self._constraint else 0)
-        if self._constraint and self._constraint.complete:
-            self._complete = True
-        return self._complete or len(self._tokens) >= limit or self._state.length >= self._engine.part.context_tokens
-
-    def _mark(self) -> None:
-        self._marks.append(time.perf_counter())
+        constraint = self._grammars.start(schema) if schema is not None else None
+        question = self._questions.read(images, prompt, history, system)
+        deadline = None if deadline_s is None else started + deadline_s
+        ending = Ending(max_new_tokens, self.part.context_tokens, self.part.eos_token_ids, deadline)
+        state = DecoderState(self._decoder)
+        answering = Answering(question, state, constraint, ending, self.decode, on_tokens, started)
+        self._scheduler.submit(answering)
+        return answering

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from tokenizers import Tokenizer
 
-from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.errors import InputError
 from ganglion.core.tasks.answers import ITEM_SEPARATOR, KEY_SEPARATOR
 
 _FORM: dict[str, Any] = {
@@ -107,10 +107,12 @@ class Constraint:
         """Go on past these tokens.
 
         Raises:
-            GanglionError: the grammar gave up on them, which it does not on tokens of its own choice.
+            InputError: the grammar gave up on them: they are not its own choice, or the schema goes beyond what
+                llguidance works out.
         """
         if tokens and not self._matcher.consume_tokens(list(tokens)):
-            raise GanglionError(f"the grammar stopped ({self._matcher.get_error():.160})", remedy="simplify the schema")
+            reason = " ".join(self._matcher.get_error().split())
+            raise InputError(f"the grammar stopped ({reason:.160})", remedy="simplify the schema")
 
     def choose(self, logits: npt.NDArray[np.float32], closing: bool) -> int:
         """The best allowed token; where `closing`, the best one that ends the value at hand, if any does.

@@ -39,7 +39,7 @@ class PromptEncoder:
         self._merge_size = merge_size
 
     def encode(
-        self, text: str, image_grid_thw: npt.NDArray[np.int64], history: Sequence[Said] = ()
+        self, text: str, image_grid_thw: npt.NDArray[np.int64], history: Sequence[Said] = (), system: str = ""
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """input_ids (1, T) and position_ids (3, 1, T), int64, for a text after the images of a (I, 3) grid.
 
@@ -47,12 +47,13 @@ class PromptEncoder:
             text: the user's turn.
             image_grid_thw: of all images, those of the history first; those it leaves over belong to this turn.
             history: the exchanges before this turn, first one first.
+            system: see `ChatTemplate.render`.
 
         Raises:
             InputError: a text itself holds an image placeholder.
         """
         images = len(image_grid_thw) - sum(said.images for said in history)
-        ids = np.array(self.tokenizer.encode(self._chat.render(text, images, history)).ids, np.int64)
+        ids = np.array(self.tokenizer.encode(self._chat.render(text, images, history, system)).ids, np.int64)
         is_image = ids == self._image_token_id
         if is_image.sum() != len(image_grid_thw):
             raise InputError(
