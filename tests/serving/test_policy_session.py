@@ -17,6 +17,7 @@ from ganglion.core.messages import Frame, Hop
 from ganglion.core.normalization import Normalization, Scale
 from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
 from ganglion.serving.policy.engine import PolicyEngine
+from ganglion.serving.policy.vl_encoder import local_runner
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -415,30 +416,92 @@ def test_a_truncated_frame_is_flagged_and_the_older_features_age_on(seeing_engin
     assert session.frame_error is None
 
 
-def test_a_hop_never_waits_for_a_frame(seeing_engine):
-    """While the refresh thread is kept busy by force, hops are answered."""
-    session, samples = seeing_engine.session(), stream(WINDOW)
-    seen(session, picture(1), 1)
-    refresh = session._shared.refresh
+def test_a_hop_never_waits_for_a_frame(seeing):
+    """Hops are answered while a runner is kept from coming to an end."""
+    bundle, samples = open_bundle(seeing / "bundle"), stream(WINDOW)
     held, release = threading.Event(), threading.Event()
-    encoder = refresh._encoder
+    run = local_runner(bundle, 1)
 
-    def blocked(frames, instruction):
-        held.set()
-        release.wait(60)
-        return encoder(frames, instruction)
+    def blocking(feeds):
+        if held_back:
+            held.set()
+            release.wait(60)
+        return run(feeds)
 
-    refresh._encoder = blocked
-    try:
+    held_back = False
+    with PolicyEngine.open(bundle, vl_runner=blocking) as engine:
+        session = engine.session()
+        seen(session, picture(1), 1)
+        held_back = True
         session.send_frame(Frame("scene", 2, picture(2)))
         assert held.wait(60)
-        replies = send(session, samples, (HOP,))
-        assert len(replies) == WINDOW // HOP
+        assert len(send(session, samples, (HOP,))) == WINDOW // HOP
         assert session._features.exposed_ns == 1
-    finally:
-        refresh._encoder = encoder
         release.set()
-    wait_for(lambda: session._features.exposed_ns == 2)
+        wait_for(lambda: session._features.exposed_ns == 2)
+
+
+def test_a_runner_of_ones_own_gets_the_feeds_of_the_graph_and_its_features_are_used(seeing, seeing_engine):
+    bundle, samples, given = open_bundle(seeing / "bundle"), stream(WINDOW), []
+    run = local_runner(bundle, 1)
+
+    def elsewhere(feeds):
+        given.append({name: (value.dtype.name, value.ndim) for name, value in feeds.items()})
+        return run(feeds)[..., ::-1].copy()
+
+    def chunk(engine):
+        session = engine.session()
+        seen(session, picture(1), stamp(WINDOW - 1))
+        return session._features.features, send(session, samples, (HOP,))[-1].chunk
+
+    with PolicyEngine.open(bundle, vl_runner=elsewhere, vl_workers=2) as engine:
+        features, decided = chunk(engine)
+    here, usual = chunk(seeing_engine)
+    np.testing.assert_array_equal(features, here[..., ::-1])
+    assert np.abs(decided - usual).max() > 1e-4
+    of = {"pixel_values": ("float32", 3), "image_grid_thw": ("int64", 3)}
+    assert given == [{**of, "input_ids": ("int64", 2), "position_ids": ("int64", 3)}]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda f: f[:, 1:], lambda f: f[..., 1:], lambda f: f[0], lambda f: f.astype(np.float16), lambda f: f * np.nan],
+    ids=["token missing", "too narrow", "no batch", "float16", "nan"],
+)
+def test_features_that_do_not_fit_the_policy_never_reach_it(seeing, wrong):
+    bundle = open_bundle(seeing / "bundle")
+    run = local_runner(bundle, 1)
+    with PolicyEngine.open(bundle, vl_runner=lambda feeds: wrong(run(feeds))) as engine:
+        session = engine.session()
+        session.send_frame(Frame("scene", 1, picture(1)))
+        session.settle()
+        reply = send(session, stream(WINDOW), (HOP,))[-1]
+        assert (reply.ready, reply.flags) == (False, ("bad_frame", "no_frame"))
+        assert "VL encoder: gave " in str(session.frame_error)
+
+
+def test_a_runner_that_is_away_is_a_bad_frame_until_it_is_back(seeing):
+    bundle = open_bundle(seeing / "bundle")
+    run, away = local_runner(bundle, 1), True
+
+    def elsewhere(feeds):
+        if away:
+            raise ConnectionError("connection refused")
+        return run(feeds)
+
+    with PolicyEngine.open(bundle, vl_runner=elsewhere) as engine:
+        session = engine.session()
+        session.send_frame(Frame("scene", 1, picture(1)))
+        session.settle()
+        assert "connection refused" in str(session.frame_error)
+        away = False
+        seen(session, picture(1), 2)
+        assert session.frame_error is None
+
+
+def test_an_engine_without_a_worker_is_refused(seeing):
+    with pytest.raises(InputError, match="VL refresh: has 0 workers; give at least 1"):
+        PolicyEngine.open(open_bundle(seeing / "bundle"), vl_workers=0)
 
 
 def test_a_bundle_names_what_the_camera_path_needs(seeing):

@@ -20,11 +20,13 @@ class Hop:
     samples   (n, channels) float16 or float32, in the sensor's units; n is usually the spec's hop_samples
     first_seq sequence number of samples[0]; sample numbers grow by one at the source and never restart
     stamp_ns  monotonic time at the source of the newest sample
+    state     (dim,) the robot's newest reading of itself, in the units of `RobotSpec.state`; None where there is none
     """
 
     first_seq: int
     stamp_ns: int
     samples: npt.NDArray[np.floating]
+    state: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ganglion.core.errors import BundleError
 from ganglion.core.messages import Hop
 from ganglion.core.specs import RobotSpec
 from ganglion.serving.policy.session import PolicySession, SharedParts
-from ganglion.serving.policy.vl_encoder import VlEncoder
+from ganglion.serving.policy.vl_encoder import VlEncoder, VlFeeds, VlRunner, local_runner
 from ganglion.serving.policy.vl_refresh import VlRefresh
 from ganglion.serving.vlm.session import open_session
 
@@ -30,16 +30,27 @@ class PolicyEngine:
         self._shared = shared
 
     @classmethod
-    def open(cls, bundle: Bundle, threads: int = 1, *, hold_after_ms: float = 1000.0) -> PolicyEngine:
+    def open(
+        cls,
+        bundle: Bundle,
+        threads: int = 1,
+        *,
+        hold_after_ms: float = 1000.0,
+        vl_runner: VlRunner | None = None,
+        vl_workers: int = 1,
+    ) -> PolicyEngine:
         """Load the policy of a verified bundle and run it once, so that a robot's first hop is no slower.
 
         Args:
             bundle: from `open_bundle`.
             threads: CPU threads of one operator.
             hold_after_ms: age of VL features beyond which replies are not ready.
+            vl_runner: runs vl_encoder.onnx in the place of this process, which doesn't load it then.
+            vl_workers: how many robots' frames are encoded at once.
 
         Raises:
             BundleError: the bundle holds no policy, a file can't be loaded, or graphs and robot spec disagree.
+            InputError: `vl_workers` is below 1.
         """
         part, robot, norm = bundle.manifest.policy, bundle.robot, bundle.norm
         if part is None or robot is None or norm is None:
@@ -51,7 +62,10 @@ class PolicyEngine:
         _check_graph(bundle, head, "action_head.onnx", "input", "frames", 1, part.read_frames)
         _check_graph(bundle, head, "action_head.onnx", "output", "actions", 1, robot.actions.horizon)
         _check_graph(bundle, head, "action_head.onnx", "output", "actions", 2, robot.actions.dim)
-        refresh = VlRefresh(VlEncoder(bundle, threads)) if robot.cameras else None
+        refresh = None
+        if robot.cameras:
+            feeds, width = VlFeeds(bundle), int(part.config["vl_width"])
+            refresh = VlRefresh(VlEncoder(feeds, vl_runner or local_runner(bundle, threads), width), vl_workers)
         engine = cls(SharedParts(robot, norm, part, encoder, head, refresh, hold_after_ms))
         engine._warm_up()
         return engine
@@ -66,7 +80,7 @@ class PolicyEngine:
         return PolicySession(self._shared, self._shared.part.instruction if instruction is None else instruction)
 
     def close(self) -> None:
-        """End the refresh thread. Harmless when called twice."""
+        """End the refresh threads. Harmless when called twice."""
         if self._shared.refresh:
             self._shared.refresh.close()
 

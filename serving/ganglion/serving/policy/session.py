@@ -216,7 +216,7 @@ class PolicySession:
         return self._shared.norm.action.denormalize(actions[0])
 
     def _deliver(self, found: VlFeatures | InputError) -> None:
-        """Called by the refresh thread; what it assigns is read once per hop."""
+        """Called by a refresh thread; what it assigns is read once per hop."""
         if isinstance(found, VlFeatures):
             self._features, self._bad_frame = found, None
         else:
@@ -238,7 +238,7 @@ class PolicySession:
 
 
 def _check_image(frame: Frame, camera: CameraSpec) -> None:
-    """Look at the header only: decoding is the refresh thread's work."""
+    """Look at the header only: decoding is the refresh threads' work."""
     try:
         with Image.open(io.BytesIO(frame.jpeg)) as image:
             size = upright_size(image)
