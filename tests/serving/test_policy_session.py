@@ -306,7 +306,7 @@ def wait_for(condition):
 def seen(session, jpeg, stamp_ns):
     """Send a frame and wait until its features are in use."""
     session.send_frame(Frame("scene", stamp_ns, jpeg))
-    wait_for(lambda: session._features is not None and session._features.exposed_ns == stamp_ns)
+    wait_for(lambda: session._sight.features is not None and session._sight.features.exposed_ns == stamp_ns)
 
 
 def torch_features(jpeg, instruction):
@@ -377,17 +377,20 @@ def test_the_newest_frame_wins_and_each_session_gets_its_turn(seeing_engine):
     for number in range(20):
         for session in sessions:
             session.send_frame(Frame("scene", 1 + number, picture(number)))
-    wait_for(lambda: all(s._features is not None and s._features.exposed_ns == 20 for s in sessions))
+    wait_for(lambda: all(s._sight.features is not None and s._sight.features.exposed_ns == 20 for s in sessions))
 
 
 def test_an_instruction_takes_effect_with_the_next_frame(seeing_engine):
     session, samples = seeing_engine.session(), stream(WINDOW)
     seen(session, picture(1), 1)
-    before = session._features.features
+    before = session._sight.features.features
     session.set_instruction("Back off.")
-    assert session._features.features is before
+    assert session._sight.features.features is before
     seen(session, picture(1), 2)
-    assert before.shape != session._features.features.shape or np.abs(before - session._features.features).max() > 1e-4
+    assert (
+        before.shape != session._sight.features.features.shape
+        or np.abs(before - session._sight.features.features).max() > 1e-4
+    )
     assert send(session, samples, (HOP,))[-1] is not None
 
 
@@ -436,9 +439,9 @@ def test_a_hop_never_waits_for_a_frame(seeing):
         session.send_frame(Frame("scene", 2, picture(2)))
         assert held.wait(60)
         assert len(send(session, samples, (HOP,))) == WINDOW // HOP
-        assert session._features.exposed_ns == 1
+        assert session._sight.features.exposed_ns == 1
         release.set()
-        wait_for(lambda: session._features.exposed_ns == 2)
+        wait_for(lambda: session._sight.features.exposed_ns == 2)
 
 
 def test_a_runner_of_ones_own_gets_the_feeds_of_the_graph_and_its_features_are_used(seeing, seeing_engine):
@@ -452,7 +455,7 @@ def test_a_runner_of_ones_own_gets_the_feeds_of_the_graph_and_its_features_are_u
     def chunk(engine):
         session = engine.session()
         seen(session, picture(1), stamp(WINDOW - 1))
-        return session._features.features, send(session, samples, (HOP,))[-1].chunk
+        return session._sight.features.features, send(session, samples, (HOP,))[-1].chunk
 
     with PolicyEngine.open(bundle, vl_runner=elsewhere, vl_workers=2) as engine:
         features, decided = chunk(engine)
