@@ -174,8 +174,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
-def test_every_kind_of_policy_is_exported_whole_though_servers_host_some_only(tmp_path, changes, capsys):
-    from ganglion.core.errors import BundleError
+def test_every_kind_of_policy_is_exported_whole_and_can_be_served(tmp_path, changes, capsys):
     from ganglion.serving.policy.engine import PolicyEngine
 
     state = StateSpec(("q", "r", "s"), ("rad",) * 3, 50.0) if "state_dim" in changes else None
@@ -188,8 +187,8 @@ def test_every_kind_of_policy_is_exported_whole_though_servers_host_some_only(tm
     assert 0 < rows["onnx"].max_abs <= 1e-4 and rows["onnx"].limits and not rows["onnx"].failures()
     assert ("stream" in rows) is bool(sensors)
     assert ("policy/sensor_stream.onnx" in bundle.manifest.files) is bool(sensors)
-    with pytest.raises(BundleError, match="which is not served yet"):
-        PolicyEngine.open(bundle)
+    with PolicyEngine.open(bundle) as engine:
+        assert engine.robot == robot
 
 
 def test_another_base_than_in_training_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from ganglion.core.messages import Frame, Hop
 from ganglion.core.normalization import Normalization, Scale
 from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
 from ganglion.serving.policy.engine import PolicyEngine
-from ganglion.serving.policy.vl_encoder import open_vl_runner
+from ganglion.serving.policy.vl_encoder import local_runner
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -306,7 +306,7 @@ def wait_for(condition):
 def seen(session, jpeg, stamp_ns):
     """Send a frame and wait until its features are in use."""
     session.send_frame(Frame("scene", stamp_ns, jpeg))
-    wait_for(lambda: session._features is not None and session._features.exposed_ns == stamp_ns)
+    wait_for(lambda: session._sight.features is not None and session._sight.features.exposed_ns == stamp_ns)
 
 
 def torch_features(jpeg, instruction):
@@ -377,17 +377,20 @@ def test_the_newest_frame_wins_and_each_session_gets_its_turn(seeing_engine):
     for number in range(20):
         for session in sessions:
             session.send_frame(Frame("scene", 1 + number, picture(number)))
-    wait_for(lambda: all(s._features is not None and s._features.exposed_ns == 20 for s in sessions))
+    wait_for(lambda: all(s._sight.features is not None and s._sight.features.exposed_ns == 20 for s in sessions))
 
 
 def test_an_instruction_takes_effect_with_the_next_frame(seeing_engine):
     session, samples = seeing_engine.session(), stream(WINDOW)
     seen(session, picture(1), 1)
-    before = session._features.features
+    before = session._sight.features.features
     session.set_instruction("Back off.")
-    assert session._features.features is before
+    assert session._sight.features.features is before
     seen(session, picture(1), 2)
-    assert before.shape != session._features.features.shape or np.abs(before - session._features.features).max() > 1e-4
+    assert (
+        before.shape != session._sight.features.features.shape
+        or np.abs(before - session._sight.features.features).max() > 1e-4
+    )
     assert send(session, samples, (HOP,))[-1] is not None
 
 
@@ -417,29 +420,91 @@ def test_a_truncated_frame_is_flagged_and_the_older_features_age_on(seeing_engin
 
 
 def test_a_hop_never_waits_for_a_frame(seeing):
-    """While the encoder is kept busy by force, hops are answered; it may run anywhere."""
-    bundle = open_bundle(seeing / "bundle")
-    run, held, release = open_vl_runner(bundle, threads=1), threading.Event(), threading.Event()
-    release.set()
+    """Hops are answered while a runner is kept from coming to an end."""
+    bundle, samples = open_bundle(seeing / "bundle"), stream(WINDOW)
+    held, release = threading.Event(), threading.Event()
+    run = local_runner(bundle, 1)
 
-    def blocked(feeds):
-        held.set()
-        assert release.wait(60)
+    def blocking(feeds):
+        if held_back:
+            held.set()
+            release.wait(60)
         return run(feeds)
 
-    with PolicyEngine.open(bundle, vl_runner=blocked) as engine:
-        session, samples = engine.session(), stream(WINDOW)
+    held_back = False
+    with PolicyEngine.open(bundle, vl_runner=blocking) as engine:
+        session = engine.session()
         seen(session, picture(1), 1)
-        release.clear(), held.clear()
-        try:
-            session.send_frame(Frame("scene", 2, picture(2)))
-            assert held.wait(60)
-            replies = send(session, samples, (HOP,))
-            assert len(replies) == WINDOW // HOP
-            assert session._features.exposed_ns == 1
-        finally:
-            release.set()
-        wait_for(lambda: session._features.exposed_ns == 2)
+        held_back = True
+        session.send_frame(Frame("scene", 2, picture(2)))
+        assert held.wait(60)
+        assert len(send(session, samples, (HOP,))) == WINDOW // HOP
+        assert session._sight.features.exposed_ns == 1
+        release.set()
+        wait_for(lambda: session._sight.features.exposed_ns == 2)
+
+
+def test_a_runner_of_ones_own_gets_the_feeds_of_the_graph_and_its_features_are_used(seeing, seeing_engine):
+    bundle, samples, given = open_bundle(seeing / "bundle"), stream(WINDOW), []
+    run = local_runner(bundle, 1)
+
+    def elsewhere(feeds):
+        given.append({name: (value.dtype.name, value.ndim) for name, value in feeds.items()})
+        return run(feeds)[..., ::-1].copy()
+
+    def chunk(engine):
+        session = engine.session()
+        seen(session, picture(1), stamp(WINDOW - 1))
+        return session._sight.features.features, send(session, samples, (HOP,))[-1].chunk
+
+    with PolicyEngine.open(bundle, vl_runner=elsewhere, vl_workers=2) as engine:
+        features, decided = chunk(engine)
+    here, usual = chunk(seeing_engine)
+    np.testing.assert_array_equal(features, here[..., ::-1])
+    assert np.abs(decided - usual).max() > 1e-4
+    of = {"pixel_values": ("float32", 3), "image_grid_thw": ("int64", 3)}
+    assert given == [{**of, "input_ids": ("int64", 2), "position_ids": ("int64", 3)}]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda f: f[:, 1:], lambda f: f[..., 1:], lambda f: f[0], lambda f: f.astype(np.float16), lambda f: f * np.nan],
+    ids=["token missing", "too narrow", "no batch", "float16", "nan"],
+)
+def test_features_that_do_not_fit_the_policy_never_reach_it(seeing, wrong):
+    bundle = open_bundle(seeing / "bundle")
+    run = local_runner(bundle, 1)
+    with PolicyEngine.open(bundle, vl_runner=lambda feeds: wrong(run(feeds))) as engine:
+        session = engine.session()
+        session.send_frame(Frame("scene", 1, picture(1)))
+        session.settle()
+        reply = send(session, stream(WINDOW), (HOP,))[-1]
+        assert (reply.ready, reply.flags) == (False, ("bad_frame", "no_frame"))
+        assert "VL encoder: gave " in str(session.frame_error)
+
+
+def test_a_runner_that_is_away_is_a_bad_frame_until_it_is_back(seeing):
+    bundle = open_bundle(seeing / "bundle")
+    run, away = local_runner(bundle, 1), True
+
+    def elsewhere(feeds):
+        if away:
+            raise ConnectionError("connection refused")
+        return run(feeds)
+
+    with PolicyEngine.open(bundle, vl_runner=elsewhere) as engine:
+        session = engine.session()
+        session.send_frame(Frame("scene", 1, picture(1)))
+        session.settle()
+        assert "connection refused" in str(session.frame_error)
+        away = False
+        seen(session, picture(1), 2)
+        assert session.frame_error is None
+
+
+def test_an_engine_without_a_worker_is_refused(seeing):
+    with pytest.raises(InputError, match="VL refresh: has 0 workers; give at least 1"):
+        PolicyEngine.open(open_bundle(seeing / "bundle"), vl_workers=0)
 
 
 def test_a_bundle_names_what_the_camera_path_needs(seeing):

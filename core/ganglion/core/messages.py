@@ -17,10 +17,12 @@ import numpy.typing as npt
 class Hop:
     """The samples sent at once.
 
-    samples   (n, channels) float16 or float32, in the sensor's units; n is usually the spec's hop_samples
+    samples   (n, channels) float16 or float32, in the sensor's units; n is usually the spec's hop_samples. A robot
+              without a sensor sends (1, 0) whenever it wants a chunk
     first_seq sequence number of samples[0]; sample numbers grow by one at the source and never restart
     stamp_ns  monotonic time at the source of the newest sample
-    state     (dim,) float32, the robot's newest reading of itself in the units of its state spec; None: it has none
+    state     (dim,) float32, the robot's newest reading of itself, in the units of `RobotSpec.state`; None where there
+              is none
     """
 
     first_seq: int
@@ -46,9 +48,10 @@ class Reply:
     last_seq    newest sample that the chunk is based on
     stamp_ns    source stamp of that sample
     ready       False while the encoder has not seen a whole receptive field, no VL features exist or they are too
-                old, or samples were not finite: the robot must hold, not act
+                old, a state that is read is missing, or samples or state were not finite: the robot must hold, not act
     vl_age_ms   age of the VL features at stamp_ns, from the frame's exposure; None for a policy without cameras
-    flags       what was noticed: "gap", "warming", "no_frame", "stale_frame", "bad_frame", "nonfinite"
+    flags       what was noticed: "gap", "warming", "no_frame", "stale_frame", "bad_frame", "no_state",
+                "nonfinite"
     timings_ms  the host's own legs, by name
     """
 
@@ -74,7 +77,7 @@ class PolicyClient(Protocol):
         """Hand over samples and get the chunk; None while fewer than one whole hop is buffered.
 
         Raises:
-            InputError: the samples have another shape or type than the spec says.
+            InputError: the samples or the state have another shape or type than the spec says.
         """
 
     def close(self) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ganglion.core.manifest import PolicyPart
 from ganglion.core.normalization import Scale
+from ganglion.core.specs import SensorSpec
 
 Array = npt.NDArray[np.float32]
-_LARGEST = 1e6  # standard deviations; beyond this the encoder's float32 arithmetic could overflow and poison its state
+LARGEST = 1e6  # standard deviations; beyond this the encoder's float32 arithmetic could overflow and poison its state
 _STATE = ("conv_state", "kv_state", "seen")
 
 
@@ -24,36 +26,45 @@ class SensorStream:
     Args:
         encoder: session of sensor_stream.onnx.
         scale: normalization of the samples.
-        hop_samples: samples per frame.
-        read_frames: how many of the newest frames are kept.
-        most_hops: hops that one call of the graph gets at most.
+        sensor: what a hop is; one call of the graph gets a window at most.
+        part: how many of the newest frames are kept, and after how many they no longer depend on the beginning.
     """
 
-    def __init__(self, encoder: Any, scale: Scale, hop_samples: int, read_frames: int, most_hops: int) -> None:
-        self._encoder, self._scale, self._hop = encoder, scale, hop_samples
-        shapes = {i.name: i.shape for i in encoder.get_inputs()}
+    def __init__(self, encoder: Any, scale: Scale, sensor: SensorSpec, part: PolicyPart) -> None:
+        self._encoder, self._scale, self._hop, self._receptive = (
+            encoder,
+            scale,
+            sensor.hop_samples,
+            part.receptive_frames,
+        )
+        most_hops, shapes = sensor.window_frames, {i.name: i.shape for i in encoder.get_inputs()}
         channels, width = len(scale.mean), int(encoder.get_outputs()[0].shape[2])
         self._recorded = np.ones((1, most_hops + 1, shapes["present"][2]), np.float32)
         # One hop more than is encoded at once: what is left of a broken hop waits at the front.
-        self._samples = np.zeros((1, (most_hops + 1) * hop_samples, channels), np.float32)
+        self._samples = np.zeros((1, (most_hops + 1) * self._hop, channels), np.float32)
         self._absolute = np.empty_like(self._samples[0])
         self._waiting = 0
         self._zeros = {
             name: np.zeros((1, *shapes[name][1:]), np.int64 if name == "seen" else np.float32) for name in _STATE
         }
         self._state = dict(self._zeros)
-        self._frames = np.zeros((1, read_frames, width), np.float32)
-        self.frames_seen = 0
+        self._frames = np.zeros((1, part.read_frames, width), np.float32)
+        self._seen = 0
 
     def reset(self) -> None:
         """Forget everything: the next sample is the first."""
-        self._state, self._waiting, self.frames_seen = dict(self._zeros), 0, 0
+        self._state, self._waiting, self._seen = dict(self._zeros), 0, 0
         self._frames = np.zeros_like(self._frames)
 
     @property
     def waiting(self) -> int:
         """Samples of a hop that is not whole yet."""
         return self._waiting
+
+    @property
+    def warm(self) -> bool:
+        """Whether the newest frames no longer depend on where the stream began."""
+        return self._seen >= self._receptive
 
     @property
     def newest_frames(self) -> Array:
@@ -89,9 +100,9 @@ class SensorStream:
             np.subtract(samples, self._scale.mean, out=rows, dtype=np.float32)
             np.divide(rows, self._scale.std, out=rows)
         np.abs(rows, out=absolute)
-        if absolute.max(initial=0.0) < _LARGEST:  # False for NaN, too
+        if absolute.max(initial=0.0) < LARGEST:  # False for NaN, too
             return True
-        rows[~(absolute < _LARGEST)] = 0.0
+        rows[~(absolute < LARGEST)] = 0.0
         return False
 
     def _encode(self) -> int:
@@ -107,7 +118,7 @@ class SensorStream:
         self._samples[0, :left] = self._samples[0, whole : self._waiting].copy()
         self._waiting = left
         self._frames = np.concatenate([self._frames, new], axis=1)[:, -self._frames.shape[1] :]
-        self.frames_seen += count
+        self._seen += count
         return count
 
 

@@ -1,8 +1,4 @@
-"""Threads that turn the newest frames into VL features, taking the sessions in turn.
-
-One is enough where the encoder runs in this process. Where it is a server's model, which puts requests together, each
-further one lets another session's frames join the run.
-"""
+"""The threads of an engine that turn the newest frames into VL features, taking the sessions in turn."""
 
 from __future__ import annotations
 
@@ -13,9 +9,6 @@ from dataclasses import dataclass
 from ganglion.core.errors import InputError
 from ganglion.core.messages import Frame
 from ganglion.serving.policy.vl_encoder import VlFeatures
-
-Encode = Callable[[Sequence[Frame], str], VlFeatures]
-"""Frames of all cameras and the instruction -> features; an InputError says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +23,28 @@ class VlRequest:
 class VlRefresh:
     """Runs until `close`.
 
-    A session has at most one request waiting, whose place and turn a newer one takes, and at most one being encoded, so
-    that what it is given never goes back in time.
+    A session has at most one request waiting, whose place and turn a newer one takes, and at most one being encoded: so
+    what is delivered to it comes in the order of its frames, however many workers there are.
 
     Args:
-        encode: called by each of the threads.
-        workers: how many there are.
+        encode: called by all workers at once.
+        workers: threads; more than one where what they wait for is another server's work.
+
+    Raises:
+        InputError: there would be no worker.
     """
 
-    def __init__(self, encode: Encode, workers: int = 1) -> None:
+    def __init__(self, encode: Callable[[Sequence[Frame], str], VlFeatures], workers: int = 1) -> None:
+        if workers < 1:
+            raise InputError(f"has {workers} workers", where="VL refresh", remedy="give at least 1")
         self._encode = encode
         self._waiting: dict[int, VlRequest] = {}  # by session, oldest turn first
         self._encoding: set[int] = set()  # whose turn it is
         self._changed = threading.Condition()
         self._closed = False
-        self._threads = [threading.Thread(target=self._run, name="vl-refresh", daemon=True) for _ in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._run, name=f"vl-refresh-{n}", daemon=True) for n in range(workers)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -57,7 +57,7 @@ class VlRefresh:
     def settle(self, session: int) -> None:
         """Wait until nothing of a session's is waiting or being encoded; what came of it has been delivered then."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not (session in self._waiting or session in self._encoding))
+            self._changed.wait_for(lambda: self._closed or session not in self._waiting.keys() | self._encoding)
 
     def forget(self, session: int) -> None:
         """Drop what waits for a session."""
@@ -66,7 +66,7 @@ class VlRefresh:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the threads and wait for them. Harmless when called twice."""
+        """End the threads and wait for what they are at. Harmless when called twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -80,7 +80,7 @@ class VlRefresh:
                 found: VlFeatures | InputError = self._encode(request.frames, request.instruction)
             except InputError as error:
                 found = error
-            except Exception as error:  # a frame that breaks ONNX Runtime must not end every robot's refresh
+            except Exception as error:  # what breaks one frame's encoding must not end every robot's refresh
                 found = InputError(f"can't be encoded ({' '.join(str(error).split()):.200})", where="camera frame")
             request.deliver(found)
             with self._changed:
@@ -88,10 +88,14 @@ class VlRefresh:
                 self._changed.notify_all()
 
     def _next(self) -> tuple[int, VlRequest] | None:
+        """Wait for a session whose turn has come and take its request; None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting.keys() - self._encoding)
-            if self._closed:
+            self._changed.wait_for(lambda: self._closed or self._ready() is not None)
+            if self._closed or (session := self._ready()) is None:
                 return None
-            session = next(session for session in self._waiting if session not in self._encoding)
             self._encoding.add(session)
             return session, self._waiting.pop(session)
+
+    def _ready(self) -> int | None:
+        """The session that has waited longest and is not being encoded."""
+        return next((session for session in self._waiting if session not in self._encoding), None)
