@@ -26,7 +26,6 @@ from ganglion.core.messages import Frame, Hop, Reply
 
 Tensors = dict[str, npt.NDArray[Any]]
 _SAMPLES = {"samples_fp16": np.dtype(np.float16), "samples_fp32": np.dtype(np.float32)}
-SAMPLE_TYPES = tuple(_SAMPLES.values())
 _WHERE = "policy request"
 
 

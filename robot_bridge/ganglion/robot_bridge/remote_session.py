@@ -19,9 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ganglion.core.errors import InputError
 from ganglion.core.messages import Frame, Hop, Reply
-from ganglion.core.policy_wire import SAMPLE_TYPES, PolicyRequest
+from ganglion.core.policy_wire import PolicyRequest
 from ganglion.core.specs import RobotSpec
 
 
@@ -60,21 +59,6 @@ class RemoteSession:
         with self._lock:
             self._frames[frame.camera] = frame
             self._unsent.add(frame.camera)
-
-    def check(self, hop: Hop) -> None:
-        """See whether a hop fits the robot, before anything is sent or kept.
-
-        Raises:
-            InputError: its samples have another shape or type than the spec says.
-        """
-        sensor, samples = next(iter(self._robot.sensors), None), hop.samples
-        channels = sensor.channels if sensor else 0
-        if samples.ndim != 2 or samples.shape[1] != channels or samples.dtype not in SAMPLE_TYPES:
-            raise InputError(
-                f"samples are {samples.dtype} {samples.shape}",
-                where=f"sensor {sensor.name}" if sensor else f"robot {self._robot.name}",
-                remedy=f"send float16 or float32 (n, {channels})",
-            )
 
     def messages(self, hop: Hop) -> list[Message]:
         """What to send for a hop: it alone, or first what begins the session."""

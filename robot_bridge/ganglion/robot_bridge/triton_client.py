@@ -23,6 +23,7 @@ import grpc
 from tritonclient.grpc import service_pb2_grpc
 
 from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.hop_check import check_hop
 from ganglion.core.messages import Frame, Hop, Reply
 from ganglion.core.policy_wire import NoSession, read_error, read_reply, request_tensors
 from ganglion.core.specs import RobotSpec
@@ -86,7 +87,8 @@ class TritonPolicyClient:
         self, address: ServerAddress | str, robot: RobotSpec, *, deadline_ms: float = 10.0, most_waiting: int = 8
     ) -> None:
         self._address = ServerAddress(address) if isinstance(address, str) else address
-        self._session, self._deadline_s, self._most_waiting = RemoteSession(robot), deadline_ms / 1e3, most_waiting
+        self._robot, self._session = robot, RemoteSession(robot)
+        self._deadline_s, self._most_waiting = deadline_ms / 1e3, most_waiting
         self._sequence = secrets.randbits(62) + 1
         self._stream: _Stream | None = None
         self._wait_s, self._not_before_s = _FIRST_WAIT_S, 0.0
@@ -105,11 +107,11 @@ class TritonPolicyClient:
         """Hand over samples and get the chunk; None while fewer than one whole hop is buffered.
 
         Raises:
-            InputError: the samples have another shape or type than the spec says; nothing was sent.
+            InputError: samples or state have another shape or type than the spec says; nothing was sent.
         """
         if self._closed:
             raise GanglionError("is closed", where="policy client", remedy="open a new one")
-        self._session.check(hop)
+        check_hop(hop, self._robot)
         stream = self._connected()
         if stream is None:
             self._session.keep(hop)

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.hop_check import check_hop
 from ganglion.core.manifest import PolicyPart
 from ganglion.core.messages import Frame, Hop, Reply
 from ganglion.core.normalization import Normalization
@@ -38,7 +39,6 @@ from ganglion.serving.policy.sight import Sight
 from ganglion.serving.policy.ticks import Ticks
 from ganglion.serving.policy.vl_refresh import VlRefresh
 
-_SAMPLE_TYPES = (np.dtype(np.float16), np.dtype(np.float32))
 _HOLD = {"warming", "nonfinite", "no_state", "no_frame"}
 
 
@@ -208,23 +208,7 @@ class PolicySession:
 
     def _check(self, hop: Hop) -> None:
         self._check_open()
-        robot, samples = self._shared.robot, hop.samples
-        channels = self._sensor.channels if self._sensor else 0
-        if samples.ndim != 2 or samples.shape[1] != channels or samples.dtype not in _SAMPLE_TYPES:
-            raise InputError(
-                f"samples are {samples.dtype} {samples.shape}",
-                where=f"sensor {self._sensor.name}" if self._sensor else f"robot {robot.name}",
-                remedy=f"send float16 or float32 (n, {channels})",
-            )
-        if hop.state is None:
-            return
-        dim = robot.state.dim if robot.state else 0
-        if hop.state.shape != (dim,) or hop.state.dtype != np.float32 or not dim:
-            raise InputError(
-                f"state is {hop.state.dtype} {hop.state.shape}",
-                where=f"robot {robot.name}",
-                remedy=f"send float32 ({dim},)" if dim else "send none: its spec has no state",
-            )
+        check_hop(hop, self._shared.robot)
 
     def _check_open(self) -> None:
         if self._closed:
