@@ -1,8 +1,10 @@
 """`ganglion serve policy` for real: robots on gRPC streams get what an in-process session gives, whatever happens."""
 
 import io
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +18,12 @@ from policy_bundle_for_test import policy_bundle
 from triton_for_test import VENV, free_port
 from tritonclient.grpc import service_pb2_grpc
 
+from ganglion.core.cli import main
 from ganglion.core.errors import InputError
 from ganglion.core.messages import Frame, Hop
 from ganglion.core.policy_wire import NoSession, ServerFull, read_error
 from ganglion.core.specs import default_robot
-from ganglion.robot_bridge.triton_client import TritonPolicyClient
+from ganglion.robot_bridge.triton_client import ServerAddress, TritonPolicyClient
 from ganglion.robot_bridge.triton_message import to_message
 from ganglion.serving.policy.engine import PolicyEngine
 
@@ -265,3 +268,57 @@ def test_a_session_can_not_be_taken_over(serve, samples):
         assert isinstance(error, NoSession)
         assert "another client's" in str(error)
     assert isinstance(read_error(asked(serve, good(samples), sequence=4003, start=False)), NoSession)
+
+
+def test_with_certificate_and_token_only_who_has_both_is_served(bundle, samples, tmp_path):
+    key, certificate, token = tmp_path / "key.pem", tmp_path / "certificate.pem", tmp_path / "token"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=robot",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    token.write_text("0123456789abcdef0123\n")
+    guards = ["--bind.certificate", str(certificate), "--bind.key", str(key), "--bind.token_file", str(token)]
+    serve = Serve(bundle, tmp_path, *guards)
+    try:
+        url = f"127.0.0.1:{serve.grpc}"
+        for address, served in (
+            (ServerAddress(url, certificate, "0123456789abcdef0123"), True),
+            (ServerAddress(url, certificate, "another-token-entirely"), False),
+            (ServerAddress(url, certificate), False),
+            (ServerAddress(url, token="0123456789abcdef0123"), False),
+        ):
+            with TritonPolicyClient(address, ROBOT, deadline_ms=20_000) as client:
+                assert ("unreachable" not in client.send_hop(hop(samples, 0)).flags) == served
+                assert (client.problem is None) == served
+    finally:
+        assert serve.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--backend", "vllm"], "--backend is 'vllm'; use one of"),
+        (["--slots", "0"], "--slots is 0; give at least 1"),
+        (["--grpc_port", "8000"], "ports are"),
+        (["--bind.host", "0.0.0.0"], "reachable from other machines"),
+        (["--tritonserver", "/nowhere"], "--tritonserver /nowhere: is no program"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_code_2(bundle, capsys, options, said):
+    assert main(["serve", "policy", str(bundle.root), *options]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert len(shown.splitlines()) == 1
+
+
+def test_a_bundle_without_triton_models_says_how_to_get_them(bundle, capsys, tmp_path):
+    without = tmp_path / "bundle"
+    shutil.copytree(bundle.root, without)
+    shutil.rmtree(without / "triton")
+    manifest = without / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["files"] = {name: found for name, found in content["files"].items() if not name.startswith("triton/")}
+    manifest.write_text(json.dumps(content))
+    assert main(["serve", "policy", str(without)]) == 1
+    assert "holds no Triton models; export it with --target triton" in capsys.readouterr().err
