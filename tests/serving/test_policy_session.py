@@ -516,6 +516,18 @@ def test_a_bundle_names_what_the_camera_path_needs(seeing):
     }
 
 
+def test_importing_the_engine_takes_these_packages_and_no_others():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; before = set(sys.modules); import ganglion.serving.policy.engine;"
+        "print(*sorted({n.split('.')[0] for n in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert set(found) <= {"ganglion", "numpy", "onnxruntime", "PIL", "tokenizers", "jinja2", "markupsafe"}
+
+
 def test_serving_a_policy_imports_neither_torch_nor_transformers(blind):
     import subprocess
     import sys

@@ -24,11 +24,11 @@ class ActionHead:
     """Holds nothing of any robot's: all sessions of an engine share it, in any number of threads.
 
     A flow head starts from the same noise in every session and at every hop, `flow_noise`: then a chunk follows from
-    what is known alone, and a robot doesn't jerk. On six unseen worlds of the synthetic needle (recipes/policy.yaml
-    with --head flow), what consecutive chunks say of the same moment differs by 0.08 standard deviations (RMS), with
-    fresh noise at each hop by 0.59, and by 0.05 where the expert itself decides. The price: one draw decides which way
-    a policy leans that is undecided. The error of five other draws was 0.29 to 0.66, of this one 0.32, of fresh noise
-    0.39.
+    what is known alone, and a robot doesn't jerk. On six unseen worlds of the synthetic needle (a policy of
+    recipes/policy.yaml with --head flow), what consecutive chunks say of the same moment differs by 0.09 standard
+    deviations (RMS), with fresh noise at each hop by 0.56, and by 0.05 where the expert decides. The price: one draw
+    decides which way a policy leans that is undecided. The mean absolute error of six fixed draws is 0.29 to 0.43, of
+    this one 0.32, of fresh noise 0.37. `benchmarks/flow_noise.py`.
 
     Args:
         session: of action_head.onnx.

@@ -3,19 +3,19 @@
 What a session does when the data is not as it should be:
 
     flag         what was seen                                      what happens
-    gap          sequence numbers that don't follow on              state forgotten, warming begins anew
+    gap          sequence numbers that don't follow on              what the stream carried is forgotten, warming anew
     warming      fewer frames than the receptive field since then   not ready
     nonfinite    NaN, infinite or absurd values                     those of a sample count as the training mean; this
                                                                     reply not ready
-    no_state     no state came with the hop, and the policy reads   not ready
+    no_state     a hop without the state that the policy reads      not ready
     no_frame     no VL features yet                                 not ready
     stale_frame  features older than any that training showed       the age given to the policy ends at that of
                                                                     training; beyond `hold_after_ms` not ready
     bad_frame    the newest frames could not be encoded             older features stay in use and age
 
-A reply that is not ready carries a chunk of zeros. The state is that of the message which made the hop whole: a reading
-is never used twice. A policy that reads no sensor needs no warming; samples are its ticks, and it answers each hop of
-them, or each row (n, 0) of a robot that has no sensor.
+A reply that is not ready carries a chunk of zeros. The state is that of the message which made the hop whole; none
+is kept for a later one. A policy that reads no sensor has nothing to warm; samples are its ticks, and it answers each
+hop of them, or each row (1, 0) of a robot that has no sensor.
 """
 
 from __future__ import annotations
