@@ -133,6 +133,12 @@ COMMANDS: dict[str, Command] = {
         "host a bundle's policy for robots, in Triton",
         "serve",
     ),
+    "serve vlm": Command(
+        "ganglion.serving.command.vlm_config:VlmServeConfig",
+        "ganglion.serving.command.vlm:run",
+        "serve a bundle's VLM by OpenAI's protocol",
+        "serve",
+    ),
     "doctor": Command(
         "ganglion.core.doctor:DoctorConfig",
         "ganglion.core.doctor:run",

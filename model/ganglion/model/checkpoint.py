@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import re
 from pathlib import Path
 
+from ganglion.core.checkpoint_hash import checkpoint_hash
 from ganglion.core.errors import GanglionError, InputError
 
 OFFLINE = "offline:"
@@ -77,17 +76,5 @@ def checkpoint_folder(path: str | Path) -> Path:
 
 
 def base_hash(path: str | Path) -> str:
-    """Sha256 (hex) over the weights and config.json of a checkpoint: the same for every copy of it."""
-    folder = checkpoint_folder(path)
-    whole = hashlib.sha256()
-    for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
-        facts = file.stat()
-        whole.update(f"{file.name} {_digest(file, facts.st_size, facts.st_mtime_ns)}\n".encode())
-    return whole.hexdigest()
-
-
-@functools.lru_cache(256)
-def _digest(file: Path, size: int, modified_ns: int) -> str:
-    """Of a file as it was then; a run asks for its base's several times, and a base has gigabytes."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """`checkpoint_hash` of a resolved base."""
+    return checkpoint_hash(checkpoint_folder(path))

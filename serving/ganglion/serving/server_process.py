@@ -25,6 +25,7 @@ from ganglion.core.errors import GanglionError
 
 _POLL_S = 0.1
 _GRACE_S = 30.0
+_TIDY_S = 2.0  # for what a server started, once it has ended itself
 _TOLD_BYTES = 20_000  # of the log's end
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -107,6 +108,7 @@ class ServerProcess:
         try:
             self._process.wait(grace_s)
             ended = True
+            self._wait_for_group()
         except subprocess.TimeoutExpired:
             ended = False
         self._signal(signal.SIGKILL)  # whoever is left of its group
@@ -126,6 +128,14 @@ class ServerProcess:
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+    def _wait_for_group(self) -> None:
+        """Let what it started tidy up too, such as Python's tracker of shared memory."""
+        end_s = time.monotonic() + _TIDY_S
+        with suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < end_s:
+                os.killpg(self._process.pid, 0)
+                time.sleep(_POLL_S)
 
     def _failure(self, what: str, explain: Callable[[str], str | None]) -> GanglionError:
         said = _end_of(self.log)

@@ -9,6 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 ITEM_SEPARATOR, KEY_SEPARATOR = ", ", ": "
+# The same to llguidance, as options of its grammars or as "x-guidance" in a schema.
+WRITING: Mapping[str, Any] = {
+    "whitespace_flexible": False,
+    "item_separator": ITEM_SEPARATOR,
+    "key_separator": KEY_SEPARATOR,
+    # Without \u, whose digits have two forms: control characters that have no short escape can't be written.
+    "json_allowed_escapes": 'nrtbf\\"',
+}
 _MOST_DIGITS = 4000  # Python reads no longer whole numbers, and says so in words about itself
 
 

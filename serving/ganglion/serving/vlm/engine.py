@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ganglion.core.bundle import Bundle
+from ganglion.core.chat_request import EarlierTurn
 from ganglion.core.errors import BundleError, InputError
 from ganglion.core.images import ImageLike
 from ganglion.core.manifest import VlmPart
@@ -28,7 +29,7 @@ from ganglion.serving.vlm.grammar import GrammarCompiler
 from ganglion.serving.vlm.limits import KvBudget, ServingLimits
 from ganglion.serving.vlm.preprocess import ImagePreprocessor
 from ganglion.serving.vlm.prompt import PromptEncoder
-from ganglion.serving.vlm.question import EarlierTurn, QuestionReader
+from ganglion.serving.vlm.question import QuestionReader
 from ganglion.serving.vlm.scheduler import Load, Scheduler
 from ganglion.serving.vlm.session import CPU, open_session
 from ganglion.serving.vlm.text import TextPieces

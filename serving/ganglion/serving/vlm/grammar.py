@@ -20,15 +20,8 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from tokenizers import Tokenizer
 
 from ganglion.core.errors import InputError
-from ganglion.core.tasks.answers import ITEM_SEPARATOR, KEY_SEPARATOR
+from ganglion.core.tasks.answers import WRITING
 
-_FORM: dict[str, Any] = {
-    "whitespace_flexible": False,
-    "item_separator": ITEM_SEPARATOR,
-    "key_separator": KEY_SEPARATOR,
-    # Without \u, whose digits have two forms: control characters that have no short escape can't be written.
-    "json_allowed_escapes": 'nrtbf\\"',
-}
 # Beside these, an integer's range is not taken apart.
 _SAYS_MORE = {"enum", "const", "exclusiveMinimum", "exclusiveMaximum"}
 # Tokens that end a value, best first: of a string (and no other opened), of what a bracket opened, of a number.
@@ -63,7 +56,7 @@ class GrammarCompiler:
 
     def _compile(self, schema: str) -> llguidance.LLMatcher:
         try:
-            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_FORM)
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=dict(WRITING))
             reason = llguidance.LLMatcher.validate_grammar(grammar, self._tokenizer)
         except ValueError as error:
             reason = str(error)

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ganglion.core.chat_request import EarlierTurn
 from ganglion.core.errors import InputError
 from ganglion.core.images import ImageLike
 from ganglion.serving.vlm.chat import Said
 from ganglion.serving.vlm.preprocess import ImagePreprocessor
 from ganglion.serving.vlm.prompt import PromptEncoder
-
-
-class EarlierTurn(Protocol):
-    """An exchange that came before: a `core.tasks.Turn`, an `Exchange` of `ExoDialogue`, or anything like them."""
-
-    @property
-    def images(self) -> Sequence[ImageLike]:
-        """Shown before the text, in order."""
-
-    @property
-    def prompt(self) -> str:
-        """The user's turn, without placeholders."""
-
-    @property
-    def answer(self) -> str:
-        """What was answered, as it was written."""
 
 
 @dataclass(frozen=True)

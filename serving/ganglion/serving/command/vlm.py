@@ -1,0 +1,28 @@
+"""ganglion serve vlm BUNDLE: hand a bundle's VLM to the backend that was named."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from ganglion.core.errors import InputError
+from ganglion.serving.command.vlm_config import VlmServeConfig
+
+# Each takes the config and serves until a signal; imported only to run.
+BACKENDS = {"vllm": "ganglion.serving.vllm.launch:serve"}
+
+
+def run(config: VlmServeConfig) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code.
+
+    Raises:
+        InputError: the backend is unknown, or the server may not listen like this.
+    """
+    if config.backend not in BACKENDS:
+        raise InputError(f"--backend is {config.backend!r}", remedy=f"use one of {list(BACKENDS)}")
+    if not 0 < config.port < 65536:
+        raise InputError(f"--port is {config.port}", remedy="give one from 1 to 65535")
+    config.bind.check()
+    module, _, name = BACKENDS[config.backend].partition(":")
+    serve: Callable[[VlmServeConfig], int] = getattr(importlib.import_module(module), name)
+    return serve(config)

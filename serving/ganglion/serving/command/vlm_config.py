@@ -1,0 +1,51 @@
+"""What `ganglion serve vlm` can be told. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ganglion.serving.binding import Binding
+
+
+@dataclass(frozen=True)
+class VllmOptions:
+    """What vLLM is told beyond what the bundle says."""
+
+    executable: Path | None = None
+    """Its program; default is `vllm` beside this Python, or on PATH."""
+    base: Path | None = None
+    """Folder of an adapter's base; default is where it was in training."""
+    memory_share: float = 0.9
+    """Of the GPU's memory, that weights and cache take; on a CPU, of the machine's."""
+    max_model_len: int | None = None
+    """Tokens of prompt and answer together; default is what the model was made for. Fewer take less memory."""
+    images: int = 8
+    """Images in one request at most, those of earlier turns counted."""
+    ready_limit_s: float = 900.0
+    """How long it may take to come up, in seconds."""
+    log: Path | None = None
+    """File for what it writes; default is in Ganglion's cache folder."""
+    extra: list[str] = field(default_factory=list)
+    """Further options for it, as they are: ["--tensor-parallel-size=2"]."""
+
+
+@dataclass(frozen=True)
+class VlmServeConfig:
+    """Options of `ganglion serve vlm`."""
+
+    bundle: Path | list[Path]
+    """Bundle with a VLM; several adapters of one base, as [A,B], are served together, each by its task's name."""
+    backend: str = "vllm"
+    """Which server: vllm, for bundles of --target vllm."""
+    port: int = 8100
+    """Port of the OpenAI-compatible endpoints."""
+    bind: Binding = field(default_factory=Binding)
+    """Where it listens, and what guards it."""
+    vllm: VllmOptions = field(default_factory=VllmOptions)
+    """Of the backend vllm."""
+
+    @property
+    def bundles(self) -> list[Path]:
+        """Every bundle that was named."""
+        return [Path(path) for path in (self.bundle if isinstance(self.bundle, list) else [self.bundle])]
