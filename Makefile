@@ -33,7 +33,7 @@ test-triton: $(READY) $(TRITON)/.ready ## serve bundles in a real Triton server,
 	GANGLION_TRITON_VENV=$(abspath $(TRITON)) $(BIN)/python -m pytest tests/triton -v -m triton
 
 test-vllm: $(READY) $(VLLM)/.ready ## serve what export writes with a real vLLM on the CPU, made in an environment of its own
-	GANGLION_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest tests/export/vllm -v -m vllm
+	GANGLION_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest tests/export/vllm tests/serving/vllm -v -m vllm
 
 test-optimum: $(READY) $(OPTIMUM)/.ready ## hold our graphs of a language model to optimum's, made in an environment of its own
 	GANGLION_OPTIMUM_VENV=$(abspath $(OPTIMUM)) $(BIN)/python -m pytest tests/optimum -v -m optimum

@@ -61,7 +61,7 @@ def open_bundle(root: Path | str) -> Bundle:
         BundleError: naming the file that is missing, changed or contradictory. Nothing was loaded.
     """
     root = Path(root)
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
     for name, expected in manifest.files.items():
         path = root / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -102,7 +102,12 @@ def sha256_tree(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Path) -> Manifest:
+    """manifest.json of a bundle, whose files are not looked at.
+
+    Raises:
+        BundleError: there is none that can be read.
+    """
     where = root / MANIFEST
     try:
         data: Mapping[str, Any] = json.loads(where.read_text(encoding="utf-8"))

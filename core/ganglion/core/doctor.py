@@ -29,7 +29,7 @@ _MIN_SHM_MB = 64
 _REALTIME_PRIORITY = 50
 # What each extra brings; the robot's side needs "base" only.
 _PACKAGES = {
-    "base": ("numpy", "pillow", "PyYAML", "jsonargparse", "jsonschema"),
+    "base": ("numpy", "pillow", "PyYAML", "jsonargparse", "jsonschema", "tritonclient", "httpx"),
     "serve": ("onnxruntime", "tokenizers", "jinja2", "llguidance"),
     "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors"),
     "export": ("onnx", "onnxscript", "llmcompressor"),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 
+from ganglion.core.bundle import read_manifest
 from ganglion.core.errors import InputError
 from ganglion.serving.command.vlm_config import VlmServeConfig
 
 # Each takes the config and serves until a signal; imported only to run.
-BACKENDS = {"vllm": "ganglion.serving.vllm.launch:serve"}
+BACKENDS = {
+    "in-process": "ganglion.serving.command.vlm_in_process:serve",
+    "vllm": "ganglion.serving.vllm.launch:serve",
+}
 
 
 def run(config: VlmServeConfig) -> int:
@@ -17,12 +22,19 @@ def run(config: VlmServeConfig) -> int:
 
     Raises:
         InputError: the backend is unknown, or the server may not listen like this.
+        BundleError: there is no bundle.
     """
-    if config.backend not in BACKENDS:
-        raise InputError(f"--backend is {config.backend!r}", remedy=f"use one of {list(BACKENDS)}")
+    backend = config.backend or _backend_of(config.bundles[0])
+    if backend not in BACKENDS:
+        raise InputError(f"--backend is {backend!r}", remedy=f"use one of {list(BACKENDS)}")
     if not 0 < config.port < 65536:
         raise InputError(f"--port is {config.port}", remedy="give one from 1 to 65535")
     config.bind.check()
-    module, _, name = BACKENDS[config.backend].partition(":")
+    module, _, name = BACKENDS[backend].partition(":")
     serve: Callable[[VlmServeConfig], int] = getattr(importlib.import_module(module), name)
     return serve(config)
+
+
+def _backend_of(bundle: Path) -> str:
+    part = read_manifest(bundle).vlm
+    return "in-process" if part is None or part.form == "onnx" else "vllm"

@@ -31,19 +31,37 @@ class VllmOptions:
 
 
 @dataclass(frozen=True)
+class InProcessOptions:
+    """What the server in this process is told."""
+
+    threads: int = 1
+    """CPU threads of one operator of the decoder."""
+    running: int = 8
+    """Answers that are written at once."""
+    waiting: int = 64
+    """Requests that wait beyond those; further ones are refused at once."""
+    kv_mb: float | None = None
+    """Memory of keys and values, in MB; default is as much as the decoder's weights take."""
+    join_quantized: bool = False
+    """Write several answers in one call of a quantized decoder too: faster, but a last bit may change a token."""
+
+
+@dataclass(frozen=True)
 class VlmServeConfig:
     """Options of `ganglion serve vlm`."""
 
     bundle: Path | list[Path]
     """Bundle with a VLM; several adapters of one base, as [A,B], are served together, each by its task's name."""
-    backend: str = "vllm"
-    """Which server: vllm, for bundles of --target vllm."""
+    backend: str | None = None
+    """Which server: in-process for ONNX bundles, vllm for those of --target vllm; default is what the bundle is for."""
     port: int = 8100
     """Port of the OpenAI-compatible endpoints."""
     bind: Binding = field(default_factory=Binding)
     """Where it listens, and what guards it."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """Of the backend vllm."""
+    local: InProcessOptions = field(default_factory=InProcessOptions)
+    """Of the backend in-process."""
 
     @property
     def bundles(self) -> list[Path]:
