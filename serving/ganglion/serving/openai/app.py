@@ -13,7 +13,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,7 @@ def make_app(
     limits: ServingLimits,
     settings: ServerSettings,
     token: str | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """The server as an ASGI application.
 
@@ -55,6 +56,7 @@ def make_app(
         limits: those that the engine was opened with.
         settings: bounds of a request.
         token: that clients must send; None for none.
+        on_ready: called once the model has written a first answer.
     """
     metrics, created = ServerMetrics(lambda: engine.load), int(time.time())
     chat = Chat(engine, model, settings, metrics, limits.running + limits.waiting)
@@ -79,7 +81,7 @@ def make_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        warming = asyncio.create_task(_warm_up(engine, warmth))
+        warming = asyncio.create_task(_warm_up(engine, warmth, on_ready))
         yield
         warming.cancel()
 
@@ -102,7 +104,7 @@ class _Warmth:
     status: str = "warming up"
 
 
-async def _warm_up(engine: VlmEngine, warmth: _Warmth) -> None:
+async def _warm_up(engine: VlmEngine, warmth: _Warmth, on_ready: Callable[[], None]) -> None:
     """Write a first answer, which is slower than those after it; the server is ready when it is written."""
     picture = np.zeros((_SIDE, _SIDE, 3), np.uint8)
     images = [] if engine.part.image_token_id is None else [picture]
@@ -113,6 +115,7 @@ async def _warm_up(engine: VlmEngine, warmth: _Warmth) -> None:
         LOG.error(json.dumps({"event": "warm_up_failed", "error": " ".join(str(error).split())}))
     else:
         warmth.status = _READY
+        on_ready()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -63,10 +63,18 @@ def serve(
     listening = _listen(binding.host, port)
     with listening:
         engine = VlmEngine.open(bundle, threads=threads, limits=limits)
+        port = listening.getsockname()[1]
         name = model or engine.part.task or "vlm"
         _log_to_stderr()
         config = uvicorn.Config(
-            make_app(engine, name, limits=limits, settings=settings, token=token),
+            make_app(
+                engine,
+                name,
+                limits=limits,
+                settings=settings,
+                token=token,
+                on_ready=lambda: _introduce(binding, port, name),
+            ),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -75,7 +83,6 @@ def serve(
             ssl_keyfile=binding.key,
             timeout_graceful_shutdown=round(settings.leave_s),
         )
-        _introduce(binding, listening.getsockname()[1], name)
         # uvicorn stops by these signals, and then raises them again: for nothing.
         before = {one: signal.signal(one, lambda *_: None) for one in _STOPS}
         try:
