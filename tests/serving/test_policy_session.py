@@ -9,13 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from policy_bundle_for_test import policy_bundle
 
-from ganglion.core.bundle import open_bundle, seal_bundle
+from ganglion.core.bundle import open_bundle
 from ganglion.core.errors import BundleError, GanglionError, InputError
-from ganglion.core.manifest import FORMAT_VERSION, Manifest
 from ganglion.core.messages import Frame, Hop
-from ganglion.core.normalization import Normalization, Scale
-from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot, to_dict
+from ganglion.core.specs import CameraSpec, ChannelGroup, RobotSpec, SensorSpec, default_robot
 from ganglion.serving.policy.engine import PolicyEngine
 from ganglion.serving.policy.vl_encoder import local_runner
 
@@ -33,46 +32,16 @@ SEEING = replace(BLIND, name="seeing", cameras=(CameraSpec("scene", height=56, w
 BASE = "offline:qwen2_vl?untrained"
 
 
-def write_policy(folder, robot):
-    """What training would leave, with random weights of which every one matters."""
-    from ganglion.model.backbone.facts import describe_backbone
-    from ganglion.model.policy.config import policy_config
-    from ganglion.model.policy.network import PolicyNetwork
-    from ganglion.model.policy.policy import VLAPolicy
-
-    torch.manual_seed(3)
-    facts = describe_backbone(BASE, 1) if robot.cameras else None
-    network = PolicyNetwork(policy_config(robot, "tiny", vl_width=facts.vl_width if facts else 0)).eval()
-    for value in network.parameters():
-        if value.ndim < 2:
-            torch.nn.init.normal_(value, value.mean().item(), 0.3)
-    random = np.random.default_rng(3)
-    scale = [
-        Scale(random.normal(size=n).astype(np.float32), random.uniform(0.5, 2, n).astype(np.float32))
-        for n in (CHANNELS, 7)
-    ]
-    vl = {**facts.to_dict(), "age_ms": [0.0, 150.0], "instruction": "Touch."} if facts else None
-    VLAPolicy(network, robot, Normalization(*scale), vl).save_pretrained(folder)
-
-
-def make_bundle(root, robot):
-    from ganglion.export.onnx_policy import export_policy
-
-    write_policy(root / "policy", robot)
-    part, parity = export_policy(root / "policy", root / "bundle")
-    manifest = Manifest(FORMAT_VERSION, "test", {}, {}, tuple(parity), to_dict(robot), policy=part)
-    seal_bundle(root / "bundle", manifest)
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory):
+    policy_bundle(root := tmp_path_factory.mktemp("blind"), BLIND)
     return root
 
 
 @pytest.fixture(scope="module")
-def blind(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("blind"), BLIND)
-
-
-@pytest.fixture(scope="module")
 def seeing(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("seeing"), SEEING)
+    policy_bundle(root := tmp_path_factory.mktemp("seeing"), SEEING)
+    return root
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A bundle with a policy of random weights, of which every one matters, as Triton serves it."""
+"""A policy of random weights for any robot, and its bundle as Triton serves it."""
 
 from pathlib import Path
 
@@ -13,11 +13,10 @@ from ganglion.export.triton_repository import write_repository
 BASE = "offline:qwen2_vl?untrained"
 
 
-def policy_bundle(root: Path, robot: RobotSpec, size: str = "tiny") -> Bundle:
-    """The bundle of a policy for that robot, in `root`/bundle."""
+def write_policy(folder: Path, robot: RobotSpec, size: str = "tiny") -> None:
+    """What training would leave, with random weights of which every one matters."""
     import torch
 
-    from ganglion.export.onnx_policy import export_policy
     from ganglion.model.backbone.facts import describe_backbone
     from ganglion.model.policy.config import policy_config
     from ganglion.model.policy.network import PolicyNetwork
@@ -35,7 +34,14 @@ def policy_bundle(root: Path, robot: RobotSpec, size: str = "tiny") -> Bundle:
         for n in (robot.sensors[0].channels, robot.actions.dim)
     ]
     vl = {**facts.to_dict(), "age_ms": [0.0, 150.0], "instruction": "Touch."} if facts else None
-    VLAPolicy(network, robot, Normalization(*scale), vl).save_pretrained(root / "policy")
+    VLAPolicy(network, robot, Normalization(*scale), vl).save_pretrained(folder)
+
+
+def policy_bundle(root: Path, robot: RobotSpec, size: str = "tiny") -> Bundle:
+    """The bundle of such a policy in `root`/bundle, with its Triton models; the policy itself is in `root`/policy."""
+    from ganglion.export.onnx_policy import export_policy
+
+    write_policy(root / "policy", robot, size)
     part, parity = export_policy(root / "policy", root / "bundle")
     write_repository(root / "bundle", "cpu")
     manifest = Manifest(FORMAT_VERSION, "test", {}, {}, tuple(parity), to_dict(robot), policy=part)
