@@ -5,7 +5,8 @@ session begins anew from the window of samples that was kept here, and the first
 server did not answer in time is answered here, with a reply that is not ready:
 
     late         the deadline passed before the server's reply came
-    unreachable  there is no connection, or no session on it, yet
+    refused      the server said no: it is full, or can't use the message, or has lost the session
+    unreachable  there is no connection
 
 Clients for each transport are thin around this.
 """

@@ -128,15 +128,13 @@ class TritonPolicyClient:
             )
         try:
             found = stream.receive(self._deadline_s)
-        except InputError:
-            raise
+            answer = None if found is None else read_reply(found)
         except GanglionError as error:
-            self._failed(stream, error)
-            return self._session.unanswered(hop, "unreachable")
+            return self._session.unanswered(hop, self._failed(stream, error))
         if found is None:
             return self._session.unanswered(hop, "late")
         self.problem, self._wait_s = None, _FIRST_WAIT_S
-        reply = self._session.answered(read_reply(found))
+        reply = self._session.answered(answer)
         if reply is not None:
             reply.timings_ms["round_trip"] = 1e3 * (time.perf_counter() - started)
         return reply
@@ -170,12 +168,16 @@ class TritonPolicyClient:
             self._stream = _Stream(self._address)
         return self._stream
 
-    def _failed(self, stream: _Stream, error: GanglionError) -> None:
+    def _failed(self, stream: _Stream, error: GanglionError) -> str:
+        """Note what went wrong and how to go on; the flag that says so."""
         self.problem = error
+        if isinstance(error, InputError):
+            return "refused"  # this message alone: the session is as it was
         self._session.lost()
         if not isinstance(error, NoSession):
             stream.close()
             self._stream = None
+        return "unreachable" if stream.error else "refused"
 
 
 class _Stream:
