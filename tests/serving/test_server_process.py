@@ -138,6 +138,35 @@ def test_it_ends_when_its_parent_is_killed(tmp_path):
     wait_for(lambda: not alive(child))
 
 
+def test_what_it_started_ends_when_its_parent_is_killed(tmp_path):
+    """Even one that takes no notice of SIGTERM; the kernel tells a killed process's own child only."""
+    ready = tmp_path / "ready"
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    )
+    serves = (
+        "import subprocess, sys, pathlib, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {stubborn!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        f"pathlib.Path({str(ready)!r}).write_text(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    parent = (
+        "import os, sys, time, pathlib\n"
+        "from ganglion.serving.server_process import ServerProcess\n"
+        f"server = ServerProcess('Fake', [sys.executable, '-c', {serves!r}], os.environ, "
+        f"pathlib.Path({str(tmp_path / 'log.txt')!r}))\n"
+        "time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    wait_for(lambda: ready.exists() and bool(ready.read_text()))
+    child = int(ready.read_text())
+    assert alive(child)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not alive(child))
+
+
 def test_a_program_that_is_not_there_is_named(tmp_path):
     with pytest.raises(GanglionError, match="/nowhere/server: can't be started"):
         ServerProcess("Fake", ["/nowhere/server"], os.environ, tmp_path / "log.txt")

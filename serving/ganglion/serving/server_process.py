@@ -29,10 +29,14 @@ _TIDY_S = 2.0  # for what a server started, once it has ended itself
 _TOLD_BYTES = 20_000  # of the log's end
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+# Waits for the end of its input, which comes when this process ends and no sooner; then ends the group $0.
+_WATCH = 'read -r _; kill -s TERM -- "-$0"; sleep 3; kill -s KILL -- "-$0"'
 
 
 class ServerProcess:
     """A child in a process group of its own, which ends when this process does, however that is.
+
+    Where this process is killed, the kernel tells the child alone; a watching shell then ends what the child started.
 
     Args:
         name: for messages.
@@ -60,6 +64,12 @@ class ServerProcess:
                 )
         except (OSError, subprocess.SubprocessError) as error:
             raise GanglionError(f"can't be started ({error})", where=command[0], remedy="see whether it runs") from None
+        try:
+            self._watch = _watch(self._process.pid)
+        except OSError as error:
+            self._process.kill()
+            self._process.wait()
+            raise GanglionError(f"can't be watched ({error})", where="/bin/sh", remedy="see whether it runs") from None
 
     def wait_until_ready(
         self,
@@ -111,6 +121,8 @@ class ServerProcess:
             self._wait_for_group()
         except subprocess.TimeoutExpired:
             ended = False
+        self._watch.kill()
+        self._watch.communicate()
         self._signal(signal.SIGKILL)  # whoever is left of its group
         self._process.wait()
         return ended
@@ -151,6 +163,16 @@ def _end_of(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TOLD_BYTES))
         return file.read().decode(errors="replace")
+
+
+def _watch(group: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _WATCH, str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is not for it
+    )
 
 
 def _end_with_parent() -> None:
