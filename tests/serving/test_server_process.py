@@ -110,6 +110,15 @@ def test_a_signal_ends_it_and_the_old_handlers_come_back(tmp_path, number):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_ends_it_in_a_line(tmp_path, number):
+    with start(tmp_path, "import time; time.sleep(600)") as server:
+        threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+        with pytest.raises(GanglionError, match="Fake: was told to end before it served"):
+            server.wait_until_ready(lambda: False)
+    assert not alive(server._process.pid)
+
+
 def test_one_that_ends_by_itself_is_a_failure(tmp_path):
     ready = tmp_path / "ready"
     code = f"import pathlib, time; pathlib.Path({str(ready)!r}).touch(); time.sleep(0.3); print('fatal error: bus')"

@@ -10,7 +10,6 @@ import pytest
 
 from ganglion.core.bundle import seal_bundle
 from ganglion.core.checkpoint_hash import checkpoint_hash
-from ganglion.core.cli import main
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
 from ganglion.serving.binding import Binding
@@ -210,19 +209,6 @@ class TestRefusals:
             find_program(None)
         with pytest.raises(InputError, match="is no program"):
             find_program(tmp_path / "vllm")
-
-    @pytest.mark.parametrize(
-        ("options", "said"),
-        [
-            (["--backend", "vlm"], "--backend is 'vlm'; use one of ['vllm']"),
-            (["--port", "0"], "--port is 0"),
-            (["--bind.host", "0.0.0.0"], "reachable from other machines"),
-        ],
-    )
-    def test_the_command_says_it_in_one_line(self, tmp_path, capsys, options, said):
-        assert main(["serve", "vlm", str(tmp_path), *options]) == 2
-        told = capsys.readouterr().err
-        assert said in told and told.count("\n") == 1
 
 
 class TestFailures:

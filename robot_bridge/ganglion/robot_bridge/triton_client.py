@@ -173,11 +173,12 @@ class TritonPolicyClient:
         self.problem = error
         if isinstance(error, InputError):
             return "refused"  # this message alone: the session is as it was
+        flag = "unreachable" if stream.error else "refused"
         self._session.lost()
         if not isinstance(error, NoSession):
             stream.close()
             self._stream = None
-        return "unreachable" if stream.error else "refused"
+        return flag
 
 
 class _Stream:

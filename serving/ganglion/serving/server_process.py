@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -50,6 +50,7 @@ class ServerProcess:
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name, self.log = name, log
+        self._asked, self._handlers = threading.Event(), ExitStack()
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log.open("wb") as output:
@@ -90,6 +91,8 @@ class ServerProcess:
         end_s = time.monotonic() + limit_s
         with tqdm(desc=f"starting {self.name}", disable=None, bar_format="{desc} [{elapsed}]") as bar:
             while time.monotonic() < end_s:
+                if self._asked.is_set():
+                    raise GanglionError("was told to end before it served", where=self.name)
                 if self._process.poll() is not None:
                     raise self._failure(f"ended with status {self._process.returncode}", explain)
                 with suppress(OSError):
@@ -100,16 +103,15 @@ class ServerProcess:
         self.stop()
         raise self._failure(f"did not serve within {limit_s:g} s", explain)
 
-    def run_until_signal(self) -> int:
+    def run_until_signal(self, explain: Callable[[str], str | None] = lambda said: None) -> int:
         """Wait for SIGINT or SIGTERM, then end it; 0 when it ended as it was asked to.
 
         Raises:
             GanglionError: it ended by itself.
         """
-        with _signals() as asked:
-            while not asked.wait(_POLL_S):
-                if self._process.poll() is not None:
-                    raise self._failure(f"ended with status {self._process.returncode}", lambda said: None)
+        while not self._asked.wait(_POLL_S):
+            if self._process.poll() is not None:
+                raise self._failure(f"ended with status {self._process.returncode}", explain)
         return 0 if self.stop() else 1
 
     def stop(self, grace_s: float = _GRACE_S) -> bool:
@@ -128,14 +130,17 @@ class ServerProcess:
         return ended
 
     def __enter__(self) -> ServerProcess:
-        """Give the server."""
+        """Give the server; from now on SIGINT and SIGTERM are for it, where this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers.enter_context(_signals(self._asked))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop it."""
-        self.stop()
+        with self._handlers:
+            self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -182,12 +187,12 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
+def _signals(asked: threading.Event) -> Iterator[None]:
     """Set by SIGINT or SIGTERM, which have no other effect meanwhile."""
-    asked, numbers = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: asked.set()) for number in numbers]
     try:
-        yield asked
+        yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -9,7 +9,7 @@ from ganglion.core.bundle import open_bundle
 from ganglion.core.errors import InputError
 from ganglion.serving.command.policy_config import PolicyServeConfig
 from ganglion.serving.triton.install import find_triton
-from ganglion.serving.triton.launch import start_triton, triton_command
+from ganglion.serving.triton.launch import explain_failure, is_ready, triton_command, triton_process
 from ganglion.serving.triton.repository import PolicyHosting, write_repository
 
 _BACKENDS = ("triton",)
@@ -31,9 +31,10 @@ def run(config: PolicyServeConfig) -> int:
         install = find_triton(config.tritonserver)
         ports = {"grpc_port": config.grpc_port, "http_port": config.http_port, "metrics_port": config.metrics_port}
         command = triton_command(install, Path(folder), models, config.bind, **ports)
-        with start_triton(install, command, config.log, config.http_port) as server:
+        with triton_process(install, command, config.log) as server:
+            server.wait_until_ready(lambda: is_ready(config.http_port), explain_failure)
             print(_endpoints(config), flush=True)
-            return server.run_until_signal()
+            return server.run_until_signal(explain_failure)
 
 
 def _check(config: PolicyServeConfig) -> None:

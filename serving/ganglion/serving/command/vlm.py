@@ -24,12 +24,12 @@ def run(config: VlmServeConfig) -> int:
         InputError: the backend is unknown, or the server may not listen like this.
         BundleError: there is no bundle.
     """
-    backend = config.backend or _backend_of(config.bundles[0])
-    if backend not in BACKENDS:
-        raise InputError(f"--backend is {backend!r}", remedy=f"use one of {list(BACKENDS)}")
     if not 0 < config.port < 65536:
         raise InputError(f"--port is {config.port}", remedy="give one from 1 to 65535")
     config.bind.check()
+    backend = config.backend or _backend_of(config.bundles[0])
+    if backend not in BACKENDS:
+        raise InputError(f"--backend is {backend!r}", remedy=f"use one of {list(BACKENDS)}")
     module, _, name = BACKENDS[backend].partition(":")
     serve: Callable[[VlmServeConfig], int] = getattr(importlib.import_module(module), name)
     return serve(config)

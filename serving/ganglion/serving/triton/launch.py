@@ -65,20 +65,14 @@ def triton_command(
     return [str(install.binary), *options]
 
 
-def start_triton(install: TritonInstall, command: Sequence[str], log: Path, http_port: int) -> ServerProcess:
-    """Start it and wait until every model is loaded and has run.
+def triton_process(install: TritonInstall, command: Sequence[str], log: Path) -> ServerProcess:
+    """Triton, started.
 
     Raises:
-        GanglionError: it did not come up; the line says why.
+        GanglionError: it can't be.
     """
     environment = {**os.environ, **install.environment, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    server = ServerProcess("Triton", command, environment, log)
-    try:
-        server.wait_until_ready(lambda: is_ready(http_port), explain_failure)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return ServerProcess("Triton", command, environment, log)
 
 
 def is_ready(http_port: int) -> bool:

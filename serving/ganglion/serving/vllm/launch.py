@@ -47,7 +47,7 @@ def serve(config: VlmServeConfig) -> int:
         )
         for line in _greeting(plan, config, log, room):
             print(line, flush=True)
-        return server.run_until_signal()
+        return server.run_until_signal(explain)
 
 
 def find_program(given: Path | None) -> Path:
