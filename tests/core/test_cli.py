@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -77,3 +78,17 @@ def test_an_absent_package_is_named_with_its_extra(where, monkeypatch, tmp_path,
     monkeypatch.delitem(sys.modules, "command_for_test", raising=False)
     assert main(["for", "test"]) == 2
     assert "no_such_package is not installed; pip install 'ganglion[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tidies", [True, False])
+def test_an_interrupt_is_one_even_where_tidying_up_after_it_fails(monkeypatch, capsys, tidies):
+    def interrupted(config):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            if not tidies:
+                os.close(-1)
+
+    monkeypatch.setattr("ganglion.core.doctor.run", interrupted)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "ganglion: interrupted; run the same command again to go on\n"

@@ -165,17 +165,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("ganglion: interrupted; run the same command again to go on", file=sys.stderr)
-        return 1
+        return _interrupted()
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if _began_as_interrupt(error):
+            return _interrupted()
         reason = str(error).strip().splitlines()
         print(
             f"ganglion: {type(error).__name__}: {reason[0] if reason else 'no message'}; --debug shows where",
             file=sys.stderr,
         )
         return 1
+
+
+def _interrupted() -> int:
+    print("ganglion: interrupted; run the same command again to go on", file=sys.stderr)
+    return 1
+
+
+def _began_as_interrupt(error: BaseException) -> bool:
+    """Tidying up after an interrupt may fail: `shutil.rmtree` closes a file twice where it came between two lines."""
+    before = error.__context__
+    return before is not None and (isinstance(before, KeyboardInterrupt) or _began_as_interrupt(before))
 
 
 def _dispatch(args: list[str]) -> int:
