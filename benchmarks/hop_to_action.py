@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from random_policy import random_bundle
 from report import machine, make_parser, write_report
 
-from ganglion.core.bundle import open_bundle, seal_bundle
-from ganglion.core.manifest import FORMAT_VERSION, Manifest
+from ganglion.core.bundle import open_bundle
 from ganglion.core.messages import Frame, Hop
-from ganglion.core.specs import CameraSpec, default_robot, to_dict
+from ganglion.core.specs import CameraSpec
 from ganglion.robot_bridge.camera import encode_frame
 from ganglion.robot_bridge.pacing import Sleeper, enter_real_time
 from ganglion.serving.policy.engine import PolicyEngine
@@ -111,33 +111,6 @@ def film(session: PolicySession, camera: CameraSpec, stop: threading.Event, more
 def random_frame(camera: CameraSpec, stamp_ns: int) -> Frame:
     image = np.random.default_rng(stamp_ns).integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
     return Frame(camera.name, stamp_ns, encode_frame(image, camera))
-
-
-def random_bundle(folder: Path) -> Path:
-    """A bundle of the default robot's `small` policy with random weights."""
-    import torch
-
-    from ganglion.core.normalization import Normalization, Scale
-    from ganglion.export.onnx_policy import export_policy
-    from ganglion.model.backbone.backbone import Backbone
-    from ganglion.model.backbone.facts import describe_backbone
-    from ganglion.model.policy.config import policy_config
-    from ganglion.model.policy.network import PolicyNetwork
-    from ganglion.model.policy.policy import VLAPolicy
-    from ganglion.training.quiet import quiet
-
-    quiet()
-    robot, trained, bundle = default_robot(), folder / "trained", folder / "bundle"
-    facts = describe_backbone("offline:qwen2_vl?untrained", 1, precision="float32")
-    torch.manual_seed(0)
-    network = PolicyNetwork(policy_config(robot, "small", vl_width=facts.vl_width))
-    sizes = robot.sensors[0].channels, robot.actions.dim
-    norm = Normalization(*(Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes))
-    vl = {**facts.to_dict(), "instruction": "Touch the bright mark.", "age_ms": [0, 150]}
-    VLAPolicy(network, robot, norm, vl, Backbone(facts, "cpu")).save_pretrained(trained)
-    part, parity = export_policy(trained, bundle)
-    seal_bundle(bundle, Manifest(FORMAT_VERSION, "benchmark", {}, {}, tuple(parity), to_dict(robot), policy=part))
-    return bundle
 
 
 if __name__ == "__main__":
