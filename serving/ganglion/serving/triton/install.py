@@ -25,8 +25,9 @@ from pathlib import Path
 import ganglion.core
 import ganglion.serving
 from ganglion.core.errors import GanglionError, InputError
-from ganglion.core.paths import cache_dir
+from ganglion.core.paths import cache_dir, written_aside
 
+READY = ".ready"
 PATHS = "GANGLION_PATH"  # where python models find ganglion, and in containers what it needs
 _WHEEL = "nvidia-pytriton==0.7.0"
 _NUMPY = "numpy==1.26.4"
@@ -67,7 +68,7 @@ def find_triton(named: Path | None = None) -> TritonInstall:
     if found := named or shutil.which("tritonserver"):
         return TritonInstall(Path(found), None, {PATHS: os.pathsep.join([*_roots(), *_installed()])})
     folder = cache_dir() / "triton"
-    if not (folder / ".ready").is_file():
+    if not (folder / READY).is_file():
         make_environment(folder)
     return from_environment(folder)
 
@@ -78,13 +79,12 @@ def from_environment(folder: Path) -> TritonInstall:
     Raises:
         InputError: it holds none.
     """
-    site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    wheel = site / "pytriton" / "tritonserver"
-    if not (wheel / "bin" / "tritonserver").is_file() or not (folder / "backends").is_dir():
+    wheel = _wheel(folder)
+    if not (folder / READY).is_file() or not (wheel / "bin" / "tritonserver").is_file():
         raise InputError(
             "holds no tritonserver", where=folder, remedy=f"python -m ganglion.serving.triton.install {folder}"
         )
-    libraries = [str(site / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
+    libraries = [str(_site(folder) / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
     return TritonInstall(
         wheel / "bin" / "tritonserver",
         folder / "backends",
@@ -111,40 +111,44 @@ from ganglion.serving.triton.{module} import TritonPythonModel  # noqa: F401
 
 
 def make_environment(folder: Path) -> None:
-    """Make an environment with a server in it.
+    """Make an environment with a server in it, whole or not at all.
 
     Raises:
         GanglionError: pip failed; its last line says why.
     """
     print(f"installing a Triton server into {folder} (once)", file=sys.stderr, flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    venv.create(folder, with_pip=True)
-    wanted = [_WHEEL, _NUMPY, *(f"{name}=={version(name)}" for name in _AS_HERE)]
-    pip = [
-        str(folder / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ]
-    done = subprocess.run([*pip, *wanted], capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no message"]
-        raise GanglionError(
-            f"pip could not install a Triton server ({said[-1]:.200})",
-            where=folder,
-            remedy="install tritonserver yourself and name it with --tritonserver",
-        )
-    site = next((folder / "lib").glob("python3*")) / "site-packages"
-    wheel, backends = site / "pytriton" / "tritonserver", folder / "backends"
-    shutil.copytree(wheel / "backends" / "python", backends / "python")
+    with written_aside(folder) as aside:
+        venv.create(aside, with_pip=True)
+        wanted = [_WHEEL, _NUMPY, *(f"{name}=={version(name)}" for name in _AS_HERE)]
+        pip = [str(aside / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "--no-deps", *wanted], capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["no message"]
+            raise GanglionError(
+                f"pip could not install a Triton server ({said[-1]:.200})",
+                where=folder,
+                remedy="install tritonserver yourself and name it with --tritonserver",
+            )
+        _add_backends(aside)
+        (aside / READY).touch()
+
+
+def _add_backends(folder: Path) -> None:
+    """A folder of backends: the wheel's python backend, and ours that stands for onnxruntime."""
+    wheel, backends = _wheel(folder), folder / "backends"
     stub = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copytree(wheel / "backends" / "python", backends / "python")
     shutil.copy(wheel / "python_backend_stubs" / stub / "triton_python_backend_stub", backends / "python")
     (backends / "onnxruntime").mkdir()
     (backends / "onnxruntime" / "model.py").write_text(lead_to("onnx_backend"), encoding="utf-8")
-    (folder / ".ready").touch()
+
+
+def _site(folder: Path) -> Path:
+    return folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+def _wheel(folder: Path) -> Path:
+    return _site(folder) / "pytriton" / "tritonserver"
 
 
 def _roots() -> list[str]:
