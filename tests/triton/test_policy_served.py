@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -311,6 +312,15 @@ def test_wrong_options_are_one_line_and_exit_code_2(bundle, capsys, options, sai
     shown = capsys.readouterr().err
     assert said in shown
     assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["grpc_port", "http_port", "metrics_port"])
+def test_a_port_that_is_taken_is_named_before_anything_starts(bundle, capsys, name):
+    ports = {one: free_port() for one in ("grpc_port", "http_port", "metrics_port")}
+    with socket.create_server(("127.0.0.1", ports[name])):
+        options = [word for one, port in ports.items() for word in (f"--{one}", str(port))]
+        assert main(["serve", "policy", str(bundle.root), *options]) == 2
+    assert f"can't listen there (Address already in use); choose another --{name}" in capsys.readouterr().err
 
 
 def test_a_bundle_without_triton_models_says_how_to_get_them(bundle, capsys, tmp_path):

@@ -8,6 +8,7 @@ unless told to.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,3 +96,20 @@ class Binding:
     def scheme(self) -> str:
         """Of its URLs."""
         return "http" if self.certificate is None else "https"
+
+
+def check_port(host: str, port: int, option: str = "--port") -> None:
+    """See that nobody listens there.
+
+    Raises:
+        InputError: somebody does, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"can't listen there ({error.strerror})", where=f"{host}:{port}", remedy=f"choose another {option}"
+        ) from None

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.errors import InputError
+from ganglion.serving.binding import check_port
 from ganglion.serving.command.policy_config import PolicyServeConfig
 from ganglion.serving.triton.install import find_triton
-from ganglion.serving.triton.launch import explain_failure, is_ready, triton_command, triton_process
+from ganglion.serving.triton.launch import LOCAL, explain_failure, is_ready, triton_command, triton_process
 from ganglion.serving.triton.repository import PolicyHosting, write_repository
 
 _BACKENDS = ("triton",)
@@ -50,16 +51,19 @@ def _check(config: PolicyServeConfig) -> None:
     ports = [config.grpc_port, config.http_port, config.metrics_port]
     if len({*ports}) < len(ports) or not all(0 < port < 65536 for port in ports):
         raise InputError(f"ports are {ports}", remedy="give three different ones from 1 to 65535")
+    check_port(config.bind.host, config.grpc_port, "--grpc_port")
+    for name in ("http_port", "metrics_port"):
+        check_port(LOCAL, getattr(config, name), f"--{name}")
 
 
 def _endpoints(config: PolicyServeConfig) -> str:
     robots = config.slots * config.instances
-    local = "127.0.0.1" if not config.bind.is_loopback else config.bind.host
+    host = f"[{config.bind.host}]" if ":" in config.bind.host else config.bind.host
     return "\n".join(
         [
-            f"policy   grpc://{config.bind.host}:{config.grpc_port}   for at most {robots} robots",
-            f"health   http://{local}:{config.http_port}/v2/health/ready",
-            f"metrics  http://{local}:{config.metrics_port}/metrics",
-            f"try      curl -s http://{local}:{config.http_port}/v2/models/policy",
+            f"policy   grpc://{host}:{config.grpc_port}   for at most {robots} robots",
+            f"health   http://{LOCAL}:{config.http_port}/v2/health/ready",
+            f"metrics  http://{LOCAL}:{config.metrics_port}/metrics",
+            f"try      curl -s http://{LOCAL}:{config.http_port}/v2/models/policy",
         ]
     )

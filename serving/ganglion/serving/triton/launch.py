@@ -12,9 +12,9 @@ from ganglion.serving.binding import Binding
 from ganglion.serving.server_process import ServerProcess
 from ganglion.serving.triton.install import TritonInstall
 
+LOCAL = "127.0.0.1"  # where HTTP and metrics listen
 # What stands in Triton's log -> what to do about it.
 _FAILURES = {
-    "Address already in use": "a port is taken: choose others with --grpc_port, --http_port and --metrics_port",
     "failed to create the shared memory": "shared memory is full: see what lies in /dev/shm, or give Docker --shm-size",
     "No space left on device": "the disk or /dev/shm is full",
 }
@@ -33,10 +33,8 @@ def triton_command(
 ) -> list[str]:
     """The command line.
 
-    HTTP has neither TLS nor token in Triton: beyond this machine there is only gRPC, and HTTP stays on loopback, as
-    metrics do, for health checks and monitoring of this machine.
+    HTTP has neither TLS nor token in Triton: wherever robots are served, HTTP and metrics are for this machine alone.
     """
-    beyond = not binding.is_loopback
     options = [
         f"--model-repository={repository}",
         "--model-control-mode=explicit",
@@ -45,11 +43,11 @@ def triton_command(
         *install.options,
         # A name of its own, by which what a killed server left in /dev/shm can be told from others'.
         f"--backend-config=python,shm-region-prefix-name=ganglion_{secrets.token_hex(4)}",
-        f"--grpc-address={binding.host}",
+        f"--grpc-address={f'[{binding.host}]' if ':' in binding.host else binding.host}",
         f"--grpc-port={grpc_port}",
-        f"--http-address={'127.0.0.1' if beyond else binding.host}",
+        f"--http-address={LOCAL}",
         f"--http-port={http_port}",
-        f"--metrics-address={'127.0.0.1' if beyond else binding.host}",
+        f"--metrics-address={LOCAL}",
         f"--metrics-port={metrics_port}",
         "--strict-readiness=true",
         "--exit-timeout-secs=20",
@@ -81,7 +79,7 @@ def is_ready(http_port: int) -> bool:
     Raises:
         OSError: nothing listens there.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", http_port, timeout=5)
+    connection = http.client.HTTPConnection(LOCAL, http_port, timeout=5)
     try:
         connection.request("GET", "/v2/health/ready")
         return connection.getresponse().status == 200

@@ -6,7 +6,6 @@ import http.client
 import os
 import shlex
 import shutil
-import socket
 import ssl
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from ganglion.core.chat_request import chat_request
 from ganglion.core.errors import InputError
 from ganglion.core.paths import cache_dir, write_json
 from ganglion.core.tasks import get_task
-from ganglion.serving.binding import Binding
+from ganglion.serving.binding import Binding, check_port
 from ganglion.serving.command.vlm_config import VlmServeConfig
 from ganglion.serving.server_process import ServerProcess
 from ganglion.serving.vllm.command import vllm_command, vllm_environment
@@ -68,23 +67,6 @@ def find_program(given: Path | None) -> Path:
         remedy="'pip install vllm' in an environment of its own (without a GPU, the CPU build that its installation "
         "page names), and name its program with --vllm.executable VENV/bin/vllm",
     )
-
-
-def check_port(host: str, port: int) -> None:
-    """See that nobody listens there.
-
-    Raises:
-        InputError: somebody does, or the address is not this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"can't listen there ({error.strerror})", where=f"{host}:{port}", remedy="choose another --port"
-        ) from None
 
 
 def is_healthy(bind: Binding, port: int) -> bool:
