@@ -12,11 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.acceptance
 
 
+def shared_memory():
+    return {*Path("/dev/shm").glob("*ganglion*")}
+
+
 def quickstart(out, *args):
     command = [Path(sys.executable).with_name("ganglion"), "quickstart", "--out", out, *args]
+    before = shared_memory()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert str(out / "report.html") in done.stdout
+    assert not shared_memory() - before
     return json.loads((out / "report.json").read_text())
 
 
@@ -64,7 +70,6 @@ def test_the_robot_is_served_without_a_lost_sample(report):
     assert {"p50", "p99", "max"} <= bridge["hop_to_action_ms"].keys()
     assert {"p50", "max"} <= bridge["vl_age_ms"].keys()
     assert bridge["deadline_misses"] >= 0
-    assert not list(Path("/dev/shm").glob("*ganglion*"))
 
 
 def test_the_policy_is_better_than_predicting_the_mean(report):

@@ -176,6 +176,50 @@ def test_what_it_started_ends_when_its_parent_is_killed(tmp_path):
     wait_for(lambda: not alive(child))
 
 
+SHARED_MEMORY = Path("/dev/shm")
+SHARES = "import pathlib, time; [pathlib.Path({path!r} + end).touch() for end in 'ab']; time.sleep({seconds})"
+
+
+@pytest.fixture
+def shared():
+    name = f"ganglion-test-{os.getpid()}"
+    yield name
+    for left in SHARED_MEMORY.glob(f"{name}*"):
+        left.unlink()
+
+
+def test_a_killed_server_leaves_no_shared_memory(tmp_path, shared):
+    others = SHARED_MEMORY / f"other-{shared}"
+    others.touch()
+    try:
+        code = SHARES.format(path=str(SHARED_MEMORY / shared), seconds=600)
+        with ServerProcess("Fake", [sys.executable, "-c", code], os.environ, tmp_path / "log.txt", shared) as server:
+            wait_for(lambda: len([*SHARED_MEMORY.glob(f"{shared}*")]) == 2)
+            os.kill(server._process.pid, signal.SIGKILL)
+            with pytest.raises(GanglionError, match="ended with status -9"):
+                server.run_until_signal()
+        assert not [*SHARED_MEMORY.glob(f"{shared}*")]
+        assert others.exists()
+    finally:
+        others.unlink()
+
+
+def test_a_killed_parent_leaves_no_shared_memory(tmp_path, shared):
+    code = SHARES.format(path=str(SHARED_MEMORY / shared), seconds=600)
+    parent = (
+        "import os, sys, time, pathlib\n"
+        "from ganglion.serving.server_process import ServerProcess\n"
+        f"server = ServerProcess('Fake', [sys.executable, '-c', {code!r}], os.environ, "
+        f"pathlib.Path({str(tmp_path / 'log.txt')!r}), {shared!r})\n"
+        "time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    wait_for(lambda: len([*SHARED_MEMORY.glob(f"{shared}*")]) == 2)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not [*SHARED_MEMORY.glob(f"{shared}*")])
+
+
 def test_a_program_that_is_not_there_is_named(tmp_path):
     with pytest.raises(GanglionError, match="/nowhere/server: can't be started"):
         ServerProcess("Fake", ["/nowhere/server"], os.environ, tmp_path / "log.txt")

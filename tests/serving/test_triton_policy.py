@@ -86,7 +86,7 @@ PORTS = {"grpc_port": 1, "http_port": 2, "metrics_port": 3}
 
 
 def options(binding):
-    command = triton_command(INSTALL, "repository", ["policy"], binding, **PORTS)
+    command = triton_command(INSTALL, "repository", ["policy"], binding, **PORTS, shared="ganglion_1")
     return dict(one.removeprefix("--").split("=", 1) for one in command[1:] if "=" in one)
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -58,6 +59,12 @@ class Serve:
             ["pgrep", "-P", str(self.process.pid), "tritonserver"], capture_output=True, text=True
         ).stdout.split()
         return int(found)
+
+    def shared_memory(self):
+        """What it shares with the processes of its models."""
+        command = Path(f"/proc/{self.server_pid}/cmdline").read_text()
+        (name,) = re.findall(r"shm-region-prefix-name=(\w+)", command)
+        return [*Path("/dev/shm").glob(f"{name}*")]
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -189,8 +196,11 @@ def test_a_server_that_dies_is_found_again_and_begun_from_the_window(bundle, eng
         with serve.client(deadline_ms=2000) as remote:
             for index in range(60):
                 assert "unreachable" not in remote.send_hop(hop(samples, index)).flags
+            shared = serve.shared_memory()
+            assert shared
             os.kill(serve.server_pid, signal.SIGKILL)
             assert serve.process.wait(WAIT_S) == 1
+            assert not [path for path in shared if path.exists()]
             index, reply = 60, remote.send_hop(hop(samples, 60))
             assert not reply.ready
             assert {*reply.flags} <= {"unreachable", "late"}

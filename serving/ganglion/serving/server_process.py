@@ -29,8 +29,12 @@ _TIDY_S = 2.0  # for what a server started, once it has ended itself
 _TOLD_BYTES = 20_000  # of the log's end
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
-# Waits for the end of its input, which comes when this process ends and no sooner; then ends the group $0.
-_WATCH = 'read -r _; kill -s TERM -- "-$0"; sleep 3; kill -s KILL -- "-$0"'
+_SHARED_MEMORY = Path("/dev/shm")
+# Waits for the end of its input, which comes when this process ends and no sooner; then ends the group $0 and removes
+# what it shared, files whose names begin with $1.
+_WATCH = """
+read -r _; kill -s TERM -- "-$0"; sleep 3; kill -s KILL -- "-$0"; [ -z "$1" ] || rm -f -- "$1"*
+"""
 
 
 class ServerProcess:
@@ -43,13 +47,17 @@ class ServerProcess:
         command: program and arguments.
         environment: all of its variables.
         log: file that takes what it prints; written anew.
+        shared: how the names of its shared memory begin, of it alone: where it is killed, none of that is left. "" for
+            a server that has none of a known name.
 
     Raises:
         GanglionError: it can't be started.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.name, self.log = name, log
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, shared: str = ""
+    ) -> None:
+        self.name, self.log, self._shared = name, log, shared
         self._asked, self._handlers = threading.Event(), ExitStack()
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -66,7 +74,7 @@ class ServerProcess:
         except (OSError, subprocess.SubprocessError) as error:
             raise GanglionError(f"can't be started ({error})", where=command[0], remedy="see whether it runs") from None
         try:
-            self._watch = _watch(self._process.pid)
+            self._watch = _watch(self._process.pid, str(_SHARED_MEMORY / shared) if shared else "")
         except OSError as error:
             self._process.kill()
             self._process.wait()
@@ -127,6 +135,9 @@ class ServerProcess:
         self._watch.communicate()
         self._signal(signal.SIGKILL)  # whoever is left of its group
         self._process.wait()
+        if self._shared:
+            for left in _SHARED_MEMORY.glob(f"{self._shared}*"):
+                left.unlink(missing_ok=True)
         return ended
 
     def __enter__(self) -> ServerProcess:
@@ -170,9 +181,9 @@ def _end_of(log: Path) -> str:
         return file.read().decode(errors="replace")
 
 
-def _watch(group: int) -> subprocess.Popen[bytes]:
+def _watch(group: int, shared: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        ["/bin/sh", "-c", _WATCH, str(group)],
+        ["/bin/sh", "-c", _WATCH, str(group), shared],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

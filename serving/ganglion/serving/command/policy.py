@@ -10,7 +10,14 @@ from ganglion.core.errors import InputError
 from ganglion.serving.binding import check_port
 from ganglion.serving.command.policy_config import PolicyServeConfig
 from ganglion.serving.triton.install import find_triton
-from ganglion.serving.triton.launch import LOCAL, explain_failure, is_ready, triton_command, triton_process
+from ganglion.serving.triton.launch import (
+    LOCAL,
+    explain_failure,
+    is_ready,
+    shared_name,
+    triton_command,
+    triton_process,
+)
 from ganglion.serving.triton.repository import PolicyHosting, write_repository
 
 _BACKENDS = ("triton",)
@@ -31,8 +38,9 @@ def run(config: PolicyServeConfig) -> int:
         models = write_repository(bundle, Path(folder), hosting)
         install = find_triton(config.tritonserver)
         ports = {"grpc_port": config.grpc_port, "http_port": config.http_port, "metrics_port": config.metrics_port}
-        command = triton_command(install, Path(folder), models, config.bind, **ports)
-        with triton_process(install, command, config.log) as server:
+        shared = shared_name()
+        command = triton_command(install, Path(folder), models, config.bind, **ports, shared=shared)
+        with triton_process(install, command, config.log, shared) as server:
             server.wait_until_ready(lambda: is_ready(config.http_port), explain_failure)
             print(_endpoints(config), flush=True)
             return server.run_until_signal(explain_failure)

@@ -30,8 +30,9 @@ def triton_command(
     grpc_port: int,
     http_port: int,
     metrics_port: int,
+    shared: str,
 ) -> list[str]:
-    """The command line.
+    """The command line; `shared` is how the names of its shared memory begin.
 
     HTTP has neither TLS nor token in Triton: wherever robots are served, HTTP and metrics are for this machine alone.
     """
@@ -41,8 +42,7 @@ def triton_command(
         *(f"--load-model={model}" for model in models),
         *((f"--backend-directory={install.backends}",) if install.backends else ()),
         *install.options,
-        # A name of its own, by which what a killed server left in /dev/shm can be told from others'.
-        f"--backend-config=python,shm-region-prefix-name=ganglion_{secrets.token_hex(4)}",
+        f"--backend-config=python,shm-region-prefix-name={shared}",
         f"--grpc-address={f'[{binding.host}]' if ':' in binding.host else binding.host}",
         f"--grpc-port={grpc_port}",
         f"--http-address={LOCAL}",
@@ -63,14 +63,19 @@ def triton_command(
     return [str(install.binary), *options]
 
 
-def triton_process(install: TritonInstall, command: Sequence[str], log: Path) -> ServerProcess:
-    """Triton, started.
+def shared_name() -> str:
+    """A beginning of names in shared memory by which one server's are told from all others'."""
+    return f"ganglion_{secrets.token_hex(4)}"
+
+
+def triton_process(install: TritonInstall, command: Sequence[str], log: Path, shared: str) -> ServerProcess:
+    """Triton, started; `shared` as its command has it.
 
     Raises:
         GanglionError: it can't be.
     """
     environment = {**os.environ, **install.environment, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    return ServerProcess("Triton", command, environment, log)
+    return ServerProcess("Triton", command, environment, log, shared)
 
 
 def is_ready(http_port: int) -> bool:
