@@ -13,7 +13,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def shared_memory():
-    return {*Path("/dev/shm").glob("*ganglion*")}
+    return {*Path("/dev/shm").glob("*ganglion-ring*")}
 
 
 def quickstart(out, *args):

@@ -1,5 +1,7 @@
 """Messages between robot and policy server: what goes in comes out, and nobody's message is taken on trust."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,6 +101,30 @@ def test_a_reply_that_is_none_is_refused():
     for name in broken:
         with pytest.raises(InputError, match="is no reply"):
             read_reply({key: value for key, value in broken.items() if key != name})
+
+
+def report(**changed):
+    fields = {"last_seq": 0, "stamp_ns": 0, "ready": True, "vl_age_ms": None, "flags": [], "timings_ms": {}}
+    return np.frombuffer(json.dumps({**fields, **changed}).encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        np.frombuffer(b"\xff{", np.uint8),
+        np.frombuffer(b"[1]", np.uint8),
+        report(last_seq=1.5),
+        report(stamp_ns="now"),
+        report(vl_age_ms=[]),
+        report(flags=None),
+        report(timings_ms={"head": None}),
+    ],
+)
+def test_a_report_that_is_none_is_refused(broken):
+    chunk = np.zeros((8, 7), np.float32)
+    assert read_reply({"chunk": chunk, "report": report()}).ready
+    with pytest.raises(InputError, match="is no reply"):
+        read_reply({"chunk": chunk, "report": broken})
 
 
 @pytest.mark.parametrize("kind", [NoSession, ServerFull, InputError, GanglionError])

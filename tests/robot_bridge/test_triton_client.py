@@ -167,7 +167,7 @@ def test_a_message_that_is_refused_leaves_the_session(served):
     assert starts == [True, False, False, False]
 
 
-@pytest.mark.parametrize("broken", [{"chunk": np.zeros((8, 7), np.float32)}, {"clock": np.zeros(2, np.int64)}])
+@pytest.mark.parametrize("broken", [{"chunk": np.zeros((8, 7), np.float32)}, {"report": np.zeros(2, np.uint8)}])
 def test_a_reply_that_is_none_does_not_end_the_loop(served, broken):
     good = served.answer
     with client(served) as robot:

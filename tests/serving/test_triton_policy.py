@@ -66,7 +66,7 @@ def test_what_was_chosen_is_in_it():
     }  # fmt: skip
     assert found.instance_group[0].count == 2
     assert found.sequence_batching.max_sequence_idle_microseconds == 2_500_000
-    assert {one.name for one in found.sequence_batching.control_input} == {"START", "END", "CORRID"}
+    assert found.sequence_batching.oldest.max_candidate_sequences > 3
 
 
 def test_a_robot_without_cameras_needs_no_triton_models_and_one_with_them_does(tmp_path):

@@ -6,16 +6,17 @@
              frames (k,) JPEG, frame_cameras (k,) names, frame_stamps_ns (k,)
              instruction (1,) UTF-8, token (1,) what the session was begun with
     reply    chunk (horizon, dim) float32, of no rows while no hop is whole
-             clock (2,) = last_seq and stamp_ns, ready (1,) bool, vl_age_ms (1,) float64, NaN for none
-             flags (f,), timings_ms (t,) float32 and their timing_names (t,)
+             report (b,) uint8, JSON: last_seq, stamp_ns, ready, vl_age_ms or null, [flags], {timings_ms}
 
 All but `clock` and the samples may be absent from a request. Bytes are object arrays, as Triton has them in numpy.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -114,16 +115,15 @@ def reply_tensors(reply: Reply | None, action_dim: int) -> Tensors:
     """A reply as tensors; None, while no hop is whole, is a chunk of no rows."""
     if reply is None:
         reply = Reply(np.empty((0, action_dim), np.float32), last_seq=-1, stamp_ns=0, ready=False, vl_age_ms=None)
-    age = np.nan if reply.vl_age_ms is None else reply.vl_age_ms
-    return {
-        "chunk": reply.chunk,
-        "clock": np.array([reply.last_seq, reply.stamp_ns], np.int64),
-        "ready": np.array([reply.ready]),
-        "vl_age_ms": np.array([age], np.float64),
-        "flags": _texts([flag.encode() for flag in reply.flags]),
-        "timing_names": _texts([name.encode() for name in reply.timings_ms]),
-        "timings_ms": np.array([*reply.timings_ms.values()], np.float32),
+    report = {
+        "last_seq": reply.last_seq,
+        "stamp_ns": reply.stamp_ns,
+        "ready": bool(reply.ready),
+        "vl_age_ms": reply.vl_age_ms,
+        "flags": reply.flags,
+        "timings_ms": {leg: round(value, 4) for leg, value in reply.timings_ms.items()},
     }
+    return {"chunk": reply.chunk, "report": np.frombuffer(json.dumps(report).encode(), np.uint8)}
 
 
 def read_reply(tensors: Mapping[str, npt.NDArray[Any]]) -> Reply | None:
@@ -133,23 +133,21 @@ def read_reply(tensors: Mapping[str, npt.NDArray[Any]]) -> Reply | None:
         InputError: tensors are missing or contradict each other.
     """
     try:
-        chunk, (last_seq, stamp_ns), (age,) = tensors["chunk"], tensors["clock"], tensors["vl_age_ms"]
-        names = [name.decode() for name in tensors["timing_names"]]
-        return (
-            Reply(
-                chunk,
-                last_seq=int(last_seq),
-                stamp_ns=int(stamp_ns),
-                ready=bool(tensors["ready"][0]),
-                vl_age_ms=None if np.isnan(age) else float(age),
-                flags=tuple(flag.decode() for flag in tensors["flags"]),
-                timings_ms=dict(zip(names, tensors["timings_ms"].tolist(), strict=True)),
-            )
-            if len(chunk)
-            else None
+        chunk, found = tensors["chunk"], json.loads(tensors["report"].tobytes())
+        rows, _ = chunk.shape
+        age = found["vl_age_ms"]
+        reply = Reply(
+            chunk,
+            last_seq=index(found["last_seq"]),
+            stamp_ns=index(found["stamp_ns"]),
+            ready=found["ready"] is True,
+            vl_age_ms=None if age is None else float(age),
+            flags=tuple(str(flag) for flag in found["flags"]),
+            timings_ms={leg: float(value) for leg, value in found["timings_ms"].items()},
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"is no reply ({error!r:.120})", where="policy server", remedy="match versions") from None
+    return reply if rows else None
 
 
 def error_text(error: GanglionError) -> str:

@@ -1,7 +1,7 @@
 """The model `policy` in Triton: a `PolicyHost` behind the sequence batcher, one sequence for one robot.
 
-A correlation id is a robot. Each answer leaves as soon as it is known, whoever else is in the batch. Frames go to the
-model `vl_encoder` from threads of their own, where those of several robots share a run; no hop waits for one.
+A correlation id is a robot. The server hands over one message at a time. Frames go to the model `vl_encoder` from
+threads of their own, where those of several robots share a run; no hop waits for one.
 
 Runs in the python backend's process, whose numpy may be 1.26.
 """
@@ -24,7 +24,6 @@ from ganglion.serving.policy.engine import PolicyEngine
 from ganglion.serving.policy.host import PolicyHost
 
 VL_ENCODER = "vl_encoder"
-CONTROLS = ("START", "END", "CORRID")
 
 
 class TritonPythonModel:
@@ -44,10 +43,9 @@ class TritonPythonModel:
         self._action_dim = self._engine.robot.actions.dim
         self._host = PolicyHost(self._engine.session, slots=int(given["slots"]), idle_s=float(given["idle_s"]))
 
-    def execute(self, requests: list[Any]) -> None:
-        """Answer each request through its own sender."""
-        for request in requests:
-            request.get_response_sender().send(self._answer(request), flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each message."""
+        return [self._answer(request) for request in requests]
 
     def finalize(self) -> None:
         """End every session."""
@@ -56,9 +54,11 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        start, end, robot = (int(tensors.pop(name).ravel()[0]) for name in CONTROLS)
+        flags = request.flags()
+        start = bool(flags & triton.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START)
+        end = bool(flags & triton.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END)
         try:
-            reply = self._host.handle(robot, read_request(tensors), start=bool(start), end=bool(end))
+            reply = self._host.handle(request.correlation_id(), read_request(tensors), start=start, end=end)
         except GanglionError as error:
             return triton.InferenceResponse(error=triton.TritonError(error_text(error)))
         except Exception as error:  # of this robot's message: the others are served on

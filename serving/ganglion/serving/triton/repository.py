@@ -28,18 +28,6 @@ max_batch_size: 0
 sequence_batching {{
   max_sequence_idle_microseconds: {idle_us}
   oldest {{ max_candidate_sequences: {candidates} }}
-  control_input {{
-    name: "START"
-    control {{ kind: CONTROL_SEQUENCE_START int32_false_true: [0, 1] }}
-  }}
-  control_input {{
-    name: "END"
-    control {{ kind: CONTROL_SEQUENCE_END int32_false_true: [0, 1] }}
-  }}
-  control_input {{
-    name: "CORRID"
-    control {{ kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 }}
-  }}
 }}
 instance_group {{ kind: KIND_CPU count: {instances} }}
 {parameters}
@@ -104,12 +92,7 @@ def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: Polic
     }
     outputs = {
         "chunk": ("FP32", [-1, action_dim]),
-        "clock": ("INT64", [2]),
-        "ready": ("BOOL", [1]),
-        "vl_age_ms": ("FP64", [1]),
-        "flags": ("STRING", [-1]),
-        "timing_names": ("STRING", [-1]),
-        "timings_ms": ("FP32", [-1]),
+        "report": ("UINT8", [-1]),
     }
     parameters = {
         "bundle": str(bundle.root.resolve()),
