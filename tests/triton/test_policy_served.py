@@ -25,7 +25,8 @@ from ganglion.core.errors import InputError
 from ganglion.core.messages import Frame, Hop
 from ganglion.core.policy_wire import NoSession, ServerFull, read_error
 from ganglion.core.specs import default_robot
-from ganglion.robot_bridge.triton_client import ServerAddress, TritonPolicyClient
+from ganglion.robot_bridge.server_address import ServerAddress
+from ganglion.robot_bridge.triton_client import TritonPolicyClient
 from ganglion.robot_bridge.triton_message import to_message
 from ganglion.serving.policy.engine import PolicyEngine
 

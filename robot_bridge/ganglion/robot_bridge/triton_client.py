@@ -10,64 +10,28 @@ reply that is not ready (see `remote_session`), and the stream is opened again, 
 
 from __future__ import annotations
 
-import queue
 import secrets
-import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import grpc
-from tritonclient.grpc import service_pb2_grpc
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2 as pb
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.core.hop_check import check_hop
 from ganglion.core.messages import Frame, Hop, Reply
-from ganglion.core.policy_wire import NoSession, read_error, read_reply, request_tensors
+from ganglion.core.policy_wire import NoSession, PolicyRequest, read_error, read_reply, request_tensors
 from ganglion.core.specs import RobotSpec
+from ganglion.robot_bridge.grpc_stream import GrpcStream
 from ganglion.robot_bridge.remote_session import RemoteSession
+from ganglion.robot_bridge.server_address import Connecting, ServerAddress
 from ganglion.robot_bridge.triton_message import from_message, to_message
 
-_MODEL = "policy"
+_MODEL, _METHOD = "policy", "/inference.GRPCInferenceService/ModelStreamInfer"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 _END_S = 1.0
 _TOKEN_HEADER = "triton-grpc-protocol-authorization"
-
-
-@dataclass(frozen=True)
-class ServerAddress:
-    """A Triton server.
-
-    url          host:port of its gRPC
-    certificate  PEM of what signed its certificate; None: not encrypted
-    token        what it wants to be shown
-    """
-
-    url: str
-    certificate: Path | None = None
-    token: str | None = None
-
-    def channel(self) -> grpc.Channel:
-        """A channel to it; it connects when it is used.
-
-        Raises:
-            InputError: the certificate can't be read.
-        """
-        most = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        if self.certificate is None:
-            return grpc.insecure_channel(self.url, most)
-        try:
-            trusted = grpc.ssl_channel_credentials(self.certificate.read_bytes())
-        except OSError as error:
-            raise InputError(f"can't be read ({error.strerror})", where=self.certificate, remedy="name it") from None
-        return grpc.secure_channel(self.url, trusted, most)
-
-    @property
-    def metadata(self) -> list[tuple[str, str]]:
-        """What goes with each stream."""
-        return [(_TOKEN_HEADER, self.token)] if self.token else []
 
 
 class TritonPolicyClient:
@@ -90,7 +54,9 @@ class TritonPolicyClient:
         self._robot, self._session = robot, RemoteSession(robot)
         self._deadline_s, self._most_waiting = deadline_ms / 1e3, most_waiting
         self._sequence = secrets.randbits(62) + 1
-        self._stream: _Stream | None = None
+        self._connecting: Connecting | None = None
+        self._stream: GrpcStream | None = None
+        self._waiting = 0  # messages without an answer yet
         self._wait_s, self._not_before_s = _FIRST_WAIT_S, 0.0
         self._closed = False
         self.problem: GanglionError | None = None  # why the last hop had no reply of the server's
@@ -112,42 +78,40 @@ class TritonPolicyClient:
         if self._closed:
             raise GanglionError("is closed", where="policy client", remedy="open a new one")
         check_hop(hop, self._robot)
-        stream = self._connected()
-        if stream is None:
+        started = time.monotonic()
+        until_s = started + self._deadline_s
+        try:
+            stream = self._connected(until_s)
+            if stream and self._waiting >= self._most_waiting:
+                self._receive(stream, started)
+        except GanglionError as error:
             self._session.keep(hop)
-            return self._session.unanswered(hop, "unreachable")
-        if stream.waiting >= self._most_waiting:
+            return self._session.unanswered(hop, self._failed(error))
+        if stream is None or self._waiting >= self._most_waiting:
             self._session.keep(hop)
             self._session.lost()
-            return self._session.unanswered(hop, "late")
-        started = time.perf_counter()
-        messages = self._session.messages(hop)
-        for message in messages:
-            stream.send(
-                to_message(_MODEL, request_tensors(message.request), sequence=self._sequence, start=message.start)
-            )
+            return self._session.unanswered(hop, "late" if stream else "unreachable")
         try:
-            found = stream.receive(self._deadline_s)
+            for message in self._session.messages(hop):
+                self._send(stream, message.request, start=message.start)
+            found = self._receive(stream, until_s)
             answer = None if found is None else read_reply(found)
         except GanglionError as error:
-            return self._session.unanswered(hop, self._failed(stream, error))
+            return self._session.unanswered(hop, self._failed(error))
         if found is None:
             return self._session.unanswered(hop, "late")
         self.problem, self._wait_s = None, _FIRST_WAIT_S
         reply = self._session.answered(answer)
         if reply is not None:
-            reply.timings_ms["round_trip"] = 1e3 * (time.perf_counter() - started)
+            reply.timings_ms["round_trip"] = 1e3 * (time.monotonic() - started)
         return reply
 
     def close(self) -> None:
         """End the session on the server and the stream. Harmless when called twice."""
         self._closed = True
-        if self._stream:
-            if last := self._session.end():
-                tensors = request_tensors(last)
-                self._stream.send(to_message(_MODEL, tensors, sequence=self._sequence, start=False, end=True))
-            self._stream.close()
-            self._stream = None
+        if self._stream and (last := self._session.end()):
+            self._send(self._stream, last, end=True)
+        self._disconnect(_END_S)
 
     def __enter__(self) -> TritonPolicyClient:
         """Give the client."""
@@ -159,88 +123,71 @@ class TritonPolicyClient:
         """Close it."""
         self.close()
 
-    def _connected(self) -> _Stream | None:
-        now = time.monotonic()
+    def _connected(self, until_s: float) -> GrpcStream | None:
+        """The stream; None while there is none.
+
+        Raises:
+            GanglionError: it broke, or can't be opened.
+        """
         if self._stream and self._stream.error:
-            self._failed(self._stream, self._stream.error)
-        if self._stream is None and now >= self._not_before_s:
+            raise self._stream.error
+        now = time.monotonic()
+        if self._stream is None and self._connecting is None and now >= self._not_before_s:
             self._not_before_s, self._wait_s = now + self._wait_s, min(2 * self._wait_s, _LONGEST_WAIT_S)
-            self._stream = _Stream(self._address)
+            self._connecting = Connecting(self._address)
+        if self._connecting and (made := self._connecting.wait(until_s - now)):
+            self._connecting, self._waiting = None, 0
+            self._stream = GrpcStream(made, self._address.url, _METHOD, self._metadata)
         return self._stream
 
-    def _failed(self, stream: _Stream, error: GanglionError) -> str:
+    def _send(self, stream: GrpcStream, request: PolicyRequest, start: bool = False, end: bool = False) -> None:
+        message = to_message(_MODEL, request_tensors(request), sequence=self._sequence, start=start, end=end)
+        stream.send(message.SerializeToString())
+        self._waiting += 1
+
+    def _receive(self, stream: GrpcStream, until_s: float) -> dict[str, Any] | None:
+        """The outputs that answer the last message sent; None if they did not come in time.
+
+        Raises:
+            GanglionError: the stream is broken, or what the server says went wrong, with any message since the last.
+        """
+        answer, failed = None, None
+        while self._waiting and (raw := stream.receive(until_s)) is not None:
+            self._waiting -= 1
+            answer = _read(raw)
+            if answer.error_message:
+                failed = failed or read_error(answer.error_message)
+        if failed is None and self._waiting:
+            failed = stream.error
+        if failed:
+            raise failed
+        return from_message(answer.infer_response) if answer and not self._waiting else None
+
+    def _failed(self, error: GanglionError) -> str:
         """Note what went wrong and how to go on; the flag that says so."""
         self.problem = error
         if isinstance(error, InputError):
             return "refused"  # this message alone: the session is as it was
-        flag = "unreachable" if stream.error else "refused"
+        flag = "unreachable" if self._stream is None or self._stream.error else "refused"
         self._session.lost()
         if not isinstance(error, NoSession):
-            stream.close()
-            self._stream = None
+            self._disconnect(0.0)
         return flag
 
-
-class _Stream:
-    """Messages out in order, answers back in the same order."""
-
-    def __init__(self, address: ServerAddress) -> None:
-        self._channel = address.channel()
-        self._out: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._in: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._sent, self._seen = 0, 0
-        self.error: GanglionError | None = None
-        self._where = f"policy server {address.url}"
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._call = stub.ModelStreamInfer(iter(self._out.get, None), metadata=address.metadata)
-        self._thread = threading.Thread(target=self._read, name="policy-replies", daemon=True)
-        self._thread.start()
+    def _disconnect(self, within_s: float) -> None:
+        if self._connecting:
+            self._connecting.give_up()
+        if self._stream:
+            self._stream.close(within_s)
+        self._connecting = self._stream = None
 
     @property
-    def waiting(self) -> int:
-        """Messages without an answer yet."""
-        return self._sent - self._seen - self._in.qsize()
+    def _metadata(self) -> list[tuple[str, str]]:
+        return [(_TOKEN_HEADER, self._address.token)] if self._address.token else []
 
-    def send(self, message: Any) -> None:
-        self._sent += 1
-        self._out.put(message)
 
-    def receive(self, within_s: float) -> dict[str, Any] | None:
-        """The outputs that answer the last message sent; None if they did not come in time.
-
-        Raises:
-            GanglionError: the stream is broken, or what the server says went wrong.
-        """
-        end_s = time.monotonic() + within_s
-        failed: GanglionError | None = None
-        while self._seen < self._sent:
-            try:
-                number, answer = self._in.get(timeout=max(0.0, end_s - time.monotonic()))
-            except queue.Empty:
-                return None
-            if isinstance(answer, GanglionError):
-                raise answer
-            self._seen = number
-            if answer.error_message:
-                failed = failed or read_error(answer.error_message)
-        if failed:
-            raise failed
-        return from_message(answer.infer_response)
-
-    def close(self) -> None:
-        self._out.put(None)  # no more requests; the server answers those it has and ends the call
-        self._thread.join(_END_S)
-        self._call.cancel()
-        self._channel.close()
-
-    def _read(self) -> None:
-        number = 0
-        try:
-            for answer in self._call:
-                number += 1
-                self._in.put((number, answer))
-            self.error = GanglionError("ended the stream", where=self._where)
-        except grpc.RpcError as error:
-            said = error.details() if isinstance(error, grpc.Call) else str(error)
-            self.error = GanglionError(f"{said:.200}", where=self._where, remedy="see whether it runs")
-        self._in.put((number, self.error))
+def _read(raw: bytes) -> Any:
+    try:
+        return pb.ModelStreamInferResponse.FromString(raw)
+    except DecodeError:
+        raise GanglionError("sent what is no answer", where="policy server", remedy="match versions") from None
