@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -84,7 +84,9 @@ def measure(name: str, bundle: Path, robots: int, seconds: float, openpi: Path) 
 
 
 @contextmanager
-def server(name: str, bundle: Path, robots: int, openpi: Path) -> Iterator[tuple[int, list[int]]]:
+def server(
+    name: str, bundle: Path, robots: int, openpi: Path = Path(), options: Sequence[str] = ()
+) -> Iterator[tuple[int, list[int]]]:
     """What the contender talks to: its port, and the processes that serve."""
     if name == "in-process":
         yield 0, []
@@ -94,7 +96,7 @@ def server(name: str, bundle: Path, robots: int, openpi: Path) -> Iterator[tuple
         command = [str(openpi / "bin" / "python"), str(HERE / "openpi_server.py"), str(bundle), str(port)]
     else:
         command = [sys.executable, "-m", "ganglion.core.cli", "serve", "policy", str(bundle), "--slots", str(robots)]
-        command += ["--grpc_port", str(port), "--http_port", str(http), "--metrics_port", str(metrics)]
+        command += ["--grpc_port", str(port), "--http_port", str(http), "--metrics_port", str(metrics), *options]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     try:
         wait_for(port, process)

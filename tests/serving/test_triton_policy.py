@@ -76,9 +76,16 @@ def test_a_robot_without_cameras_needs_no_triton_models_and_one_with_them_does(t
     assert write_repository(bundle(replace(ROBOT, cameras=())), tmp_path / "blind", PolicyHosting()) == ["policy"]
     with pytest.raises(BundleError, match="holds no Triton models; export it with --target triton"):
         write_repository(bundle(ROBOT), tmp_path / "seeing", PolicyHosting())
-    (tmp_path / "triton" / "vl_encoder").mkdir(parents=True)
-    assert write_repository(bundle(ROBOT), tmp_path / "both", PolicyHosting()) == ["policy", "vl_encoder"]
-    assert (tmp_path / "both" / "vl_encoder").resolve() == tmp_path / "triton" / "vl_encoder"
+    (tmp_path / "triton" / "vl_encoder" / "1").mkdir(parents=True)
+    threads = 'parameters {\n  key: "intra_op_thread_count"\n  value {\n    string_value: "4"\n  }\n}\n'
+    (tmp_path / "triton" / "vl_encoder" / "config.pbtxt").write_text(f"max_batch_size: 4\n{threads}")
+    for most, taken in ((2, 2), (16, 4)):
+        folder = tmp_path / f"both {most}"
+        assert write_repository(bundle(ROBOT), folder, PolicyHosting(vl_threads=most)) == ["policy", "vl_encoder"]
+        assert (folder / "vl_encoder" / "1").resolve() == tmp_path / "triton" / "vl_encoder" / "1"
+        assert (folder / "vl_encoder" / "config.pbtxt").read_text() == (
+            f"max_batch_size: 4\n{threads.replace('4', str(taken))}"
+        )
 
 
 INSTALL = TritonInstall(SimpleNamespace(__str__=lambda self: "tritonserver"), None, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -33,7 +34,14 @@ def run(config: PolicyServeConfig) -> int:
     """
     _check(config)
     bundle = open_bundle(config.bundle)
-    hosting = PolicyHosting(config.slots, config.instances, config.idle_s, config.hold_after_ms, config.vl_workers)
+    hosting = PolicyHosting(
+        slots=config.slots,
+        instances=config.instances,
+        idle_s=config.idle_s,
+        hold_after_ms=config.hold_after_ms,
+        vl_workers=config.vl_workers,
+        vl_threads=config.vl_threads or max(1, len(os.sched_getaffinity(0)) // 2),
+    )
     with tempfile.TemporaryDirectory(prefix="ganglion-models-") as folder:
         models = write_repository(bundle, Path(folder), hosting)
         install = find_triton(config.tritonserver)
@@ -50,9 +58,9 @@ def _check(config: PolicyServeConfig) -> None:
     if config.backend not in _BACKENDS:
         raise InputError(f"--backend is {config.backend!r}", remedy=f"use one of {[*_BACKENDS]}")
     config.bind.check()
-    for name in ("slots", "instances", "vl_workers"):
-        if getattr(config, name) < 1:
-            raise InputError(f"--{name} is {getattr(config, name)}", remedy="give at least 1")
+    for name in ("slots", "instances", "vl_workers", "vl_threads"):
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise InputError(f"--{name} is {value}", remedy="give at least 1")
     for name in ("idle_s", "hold_after_ms"):
         if not getattr(config, name) > 0:
             raise InputError(f"--{name} is {getattr(config, name)}", remedy="give a positive number")

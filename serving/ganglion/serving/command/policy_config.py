@@ -20,6 +20,7 @@ class PolicyServeConfig:
         idle_s: a robot that is silent for so long loses its session.
         hold_after_ms: age of camera features beyond which replies are not ready.
         vl_workers: robots of an instance whose frames are encoded at once.
+        vl_threads: CPU threads of one such encoding; default is half of the cores, so that no hop waits for one.
         grpc_port: for robots.
         http_port: for health checks and other clients of this machine.
         metrics_port: for Prometheus.
@@ -36,6 +37,7 @@ class PolicyServeConfig:
     idle_s: float = 5.0
     hold_after_ms: float = 1000.0
     vl_workers: int = 4
+    vl_threads: int | None = None
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int = 8002

@@ -2,12 +2,13 @@
 
 FOLDER/policy/config.pbtxt  what the server is told
 FOLDER/policy/1/model.py    leads to ganglion.serving.triton.policy_model
-FOLDER/vl_encoder           a link into the bundle
+FOLDER/vl_encoder           the bundle's, on no more threads than leave cores for hops
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ganglion.serving.triton.install import lead_to
 # Triton refuses a sequence that it has no slot for only by letting it wait; the model itself says that it is full, so
 # there are slots for many more than it serves. A refused robot's is free again after the idle time.
 _CANDIDATES = 4096
+_THREADS = re.compile(r'(key:\s*"intra_op_thread_count"\s*value\s*\{\s*string_value:\s*")(\d+)(")')
 
 _CONFIG = """\
 name: "policy"
@@ -44,6 +46,7 @@ class PolicyHosting:
         idle_s: a robot that is silent for so long loses its session.
         hold_after_ms: age of VL features beyond which replies are not ready.
         vl_workers: robots of an instance whose frames are encoded at once.
+        vl_threads: CPU threads of one run of `vl_encoder`, at most.
     """
 
     slots: int = 8
@@ -51,6 +54,7 @@ class PolicyHosting:
     idle_s: float = 5.0
     hold_after_ms: float = 1000.0
     vl_workers: int = 4
+    vl_threads: int = 1
 
 
 def write_repository(bundle: Bundle, folder: Path, hosting: PolicyHosting) -> list[str]:
@@ -72,8 +76,19 @@ def write_repository(bundle: Bundle, folder: Path, hosting: PolicyHosting) -> li
     encoder = bundle.root / "triton" / "vl_encoder"
     if not encoder.is_dir():
         raise BundleError("holds no Triton models", where=bundle.root, remedy="export it with --target triton")
-    (folder / "vl_encoder").symlink_to(encoder.resolve(), target_is_directory=True)
+    (folder / "vl_encoder").mkdir()
+    for path in encoder.iterdir():
+        if path.name == "config.pbtxt":
+            text = with_threads(path.read_text(encoding="utf-8"), hosting.vl_threads)
+            (folder / "vl_encoder" / path.name).write_text(text, encoding="utf-8")
+        else:
+            (folder / "vl_encoder" / path.name).symlink_to(path.resolve())
     return ["policy", "vl_encoder"]
+
+
+def with_threads(config: str, most: int) -> str:
+    """A config.pbtxt of an ONNX graph that takes no more threads for an operator than `most`."""
+    return _THREADS.sub(lambda found: f"{found[1]}{min(most, int(found[2]))}{found[3]}", config)
 
 
 def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: PolicyHosting) -> str:
