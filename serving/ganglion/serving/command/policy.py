@@ -33,7 +33,9 @@ def run(config: PolicyServeConfig) -> int:
     """
     _check(config)
     bundle = open_bundle(config.bundle)
-    hosting = PolicyHosting(config.slots, config.instances, config.idle_s, config.hold_after_ms, config.vl_workers)
+    hosting = PolicyHosting(
+        config.slots, config.instances, config.idle_s, config.hold_after_ms, config.vl_workers, config.log_json
+    )
     with tempfile.TemporaryDirectory(prefix="ganglion-models-") as folder:
         models = write_repository(bundle, Path(folder), hosting)
         install = find_triton(config.tritonserver)
