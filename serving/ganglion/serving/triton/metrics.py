@@ -1,7 +1,7 @@
 """A policy host's metrics in Triton's own /metrics.
 
-Each value that Triton is told costs a round trip to the server: 17 us (2.51, from a stub with nothing else to do), and a
-hop has half a dozen. So a hop leaves them in a queue, and a thread hands them over twice a second: counts summed up,
+Each value that Triton is told costs a round trip to the server: 17 us (2.51, from a stub with nothing else to do), and
+half a dozen for a hop. So a hop leaves them in a queue, and a thread hands them over twice a second: counts summed up,
 what histograms observe one by one, for Triton takes no other way. It does not hold the GIL meanwhile.
 
 Instances add to the same counters and histograms; gauges are of each.
