@@ -1,6 +1,9 @@
 """What an operator sees of a real server: Triton's /metrics has the policy's, and each event is a line of JSON."""
 
 import json
+import os
+import signal
+import subprocess
 import time
 import urllib.request
 
@@ -106,3 +109,17 @@ def test_after_hops_a_gap_and_a_refused_robot_metrics_and_events_say_so(serve):
     assert (gap["event"], gap["session"], gap["ready"]) == ("flags_changed", begun["session"], False)
     assert next(event for event in told if event["event"] == "refused")["why"] == "full"
     assert next(event for event in told if event["event"] == "error")["robot"] == 77
+
+
+def test_a_server_whose_model_has_died_is_ended_with_the_reason(serve, tmp_path):
+    other = Serve(serve.bundle, tmp_path)
+    stubs = subprocess.run(
+        ["pgrep", "-P", str(other.server_pid), "-f", "/policy/1/model.py"], capture_output=True, text=True
+    ).stdout.split()
+    end = time.monotonic() + WAIT_S
+    while not any(name == "ganglion_policy_ready_timestamp_seconds" for name, *_ in read_metrics(other)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    os.kill(int(stubs[0]), signal.SIGKILL)
+    assert other.process.wait(WAIT_S) == 1
+    assert "policy_0_0 can't serve any more" in other.process.stdout.read()

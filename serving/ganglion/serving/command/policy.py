@@ -18,6 +18,7 @@ from ganglion.serving.triton.launch import (
     triton_command,
     triton_process,
 )
+from ganglion.serving.triton.pulse import Pulse, read_metrics
 from ganglion.serving.triton.repository import PolicyHosting, write_repository
 
 _BACKENDS = ("triton",)
@@ -45,7 +46,8 @@ def run(config: PolicyServeConfig) -> int:
         with triton_process(install, command, config.log, shared) as server:
             server.wait_until_ready(lambda: is_ready(config.http_port), explain_failure)
             print(_endpoints(config), flush=True)
-            return server.run_until_signal(explain_failure)
+            pulse = Pulse(lambda: read_metrics(config.metrics_port))
+            return server.run_until_signal(explain_failure, problem=pulse.problem)
 
 
 def _check(config: PolicyServeConfig) -> None:
