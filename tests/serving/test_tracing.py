@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 
+from ganglion.core.errors import InputError
 from ganglion.core.messages import Reply
 from ganglion.serving.openai.metrics import ServerMetrics
 from ganglion.serving.openai.record import RequestRecord
@@ -105,6 +106,13 @@ def test_by_default_there_is_no_tracer(monkeypatch):
         monkeypatch.delenv(name)
     assert open_tracer() is None
     assert HopTracer.from_environment() is None
+
+
+def test_a_collector_that_is_named_without_opentelemetry_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(InputError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT: .*pip install 'ganglion\[otel\]'"):
+        open_tracer()
 
 
 def test_a_collector_that_is_named_gets_the_spans():

@@ -108,7 +108,7 @@ def test_after_hops_a_gap_and_a_refused_robot_metrics_and_events_say_so(serve):
     gap = next(event for event in told if "gap" in event.get("flags", []))
     assert (gap["event"], gap["session"], gap["ready"]) == ("flags_changed", begun["session"], False)
     assert next(event for event in told if event["event"] == "refused")["why"] == "full"
-    assert next(event for event in told if event["event"] == "error")["robot"] == 77
+    assert next(event for event in told if event["event"] == "error")["robot"] == "77"
 
 
 def test_a_server_whose_model_has_died_is_ended_with_the_reason(serve, tmp_path):

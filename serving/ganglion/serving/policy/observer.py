@@ -1,6 +1,7 @@
 """What a policy host tells of itself: metrics of every message, and events (`ganglion.core.event_log`) of what is rare.
 
-A session is named by an id of its own, which is neither the robot's number nor the token that its client drew.
+A session is named by an id of its own, which is neither the robot's number nor the token that its client drew. The
+number has up to 64 bits, which JSON's readers round: it is told as a text.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class HostObserver:
         record = SessionRecord(robot, self._clock())
         self._sink.add(metrics.BEGUN)
         self._sink.add(metrics.SESSIONS)
-        LOG.info("session_begun", extra=fields(session=record.id, robot=robot))
+        LOG.info("session_begun", extra=fields(session=record.id, robot=str(robot)))
         return record
 
     def ended(self, record: SessionRecord, why: str) -> None:
@@ -72,13 +73,13 @@ class HostObserver:
         self._sink.add(metrics.ENDED, why)
         self._sink.add(metrics.SESSIONS, amount=-1)
         seconds = round(self._clock() - record.begun_s, 3)
-        told = fields(session=record.id, robot=record.robot, why=why, replies=record.replies, seconds=seconds)
+        told = fields(session=record.id, robot=str(record.robot), why=why, replies=record.replies, seconds=seconds)
         LOG.info("session_ended", extra=told)
 
     def refused(self, robot: int, why: str) -> None:
         """A message is; `why` is one of the metric's values."""
         self._sink.add(metrics.REFUSED, why)
-        LOG.warning("refused", extra=fields(robot=robot, why=why))
+        LOG.warning("refused", extra=fields(robot=str(robot), why=why))
 
     def failed(self, robot: int, error: Exception, record: SessionRecord | None = None) -> None:
         """A message did, or could not even be read."""
@@ -89,7 +90,7 @@ class HostObserver:
         said = " ".join((str(error) if kind != "internal" else repr(error)).split())[:300]
         level = logging.WARNING if kind == "input" else logging.ERROR
         session = record.id if record else None
-        LOG.log(level, "error", extra=fields(session=session, robot=robot, kind=kind, error=said))
+        LOG.log(level, "error", extra=fields(session=session, robot=str(robot), kind=kind, error=said))
 
     def replied(self, record: SessionRecord, reply: Reply, seconds: float) -> None:
         """A hop is answered, `seconds` after its message was taken up."""
@@ -109,7 +110,7 @@ class HostObserver:
             sink.add(metrics.FLAGGED, flag)
         if reply.flags != record.flags:
             changed = {"flags": reply.flags, "before": record.flags, "ready": reply.ready}
-            LOG.info("flags_changed", extra=fields(session=record.id, robot=record.robot, **changed))
+            LOG.info("flags_changed", extra=fields(session=record.id, robot=str(record.robot), **changed))
             record.flags = reply.flags
         record.replies += 1
         if self._tracer is not None:
