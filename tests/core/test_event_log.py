@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_a_full_file_makes_room_and_at_most_one_old_is_kept(tmp_path):
 def test_processes_share_a_file_and_no_line_is_torn(tmp_path):
     code = f"""
 import logging
+import shutil
 from pathlib import Path
 from ganglion.core.event_log import BoundedFile, JsonFormatter
 handler = BoundedFile(Path({str(tmp_path / "events")!r}), most_bytes=200_000)
@@ -103,6 +105,19 @@ for n in range(1500):
     assert [one.wait(60) for one in running] == [0, 0]
     found = [line for path in tmp_path.iterdir() for line in lines(path)]
     assert len(found) == 3000
+
+
+def test_a_log_that_is_taken_away_stops_nobody_and_goes_on_where_it_is_put_back(tmp_path):
+    handler = BoundedFile(tmp_path / "folder" / "events")
+    handler.setFormatter(JsonFormatter())
+    handler.handle(record("hop", {"n": 0}))
+    shutil.rmtree(tmp_path / "folder")
+    for n in (1, 2):
+        handler.handle(record("hop", {"n": n}))
+    (tmp_path / "folder").mkdir()
+    handler.handle(record("hop", {"n": 3}))
+    handler.close()
+    assert [line["n"] for line in lines(tmp_path / "folder" / "events")] == [3]
 
 
 def test_a_file_that_can_not_be_written_is_told_in_one_line():

@@ -103,11 +103,17 @@ class BoundedFile(WatchedFileHandler):
         super().__init__(path, encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, in a new file where this one is full."""
-        self.reopenIfNeeded()
-        if self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self._most_bytes:
-            self._turn(self.stream.fileno())
-        super().emit(record)
+        """Write a line, in a new file where this one is full. One that can't be written is lost."""
+        try:
+            self.reopenIfNeeded()
+            if self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self._most_bytes:
+                self._turn(self.stream.fileno())
+            super().emit(record)
+        except OSError:
+            return
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: see `emit`."""
 
     def _turn(self, opened: int) -> None:
         """Rename the file, unless another process has done so just now."""
@@ -136,7 +142,7 @@ def log_events(file: Path | None = None, per_s: float = 1.0) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"can't be written ({error.strerror})", where=f"log {file}") from None
     written.setFormatter(JsonFormatter())
-    waiting = _Waiting(queue.Queue(_WAITING))
+    waiting = _Waiting()
     waiting.addFilter(RateLimit(per_s))
     listener, log = QueueListener(waiting.queue, written), logging.getLogger(ROOT)
     level = log.level
@@ -155,13 +161,15 @@ def log_events(file: Path | None = None, per_s: float = 1.0) -> Iterator[None]:
 class _Waiting(QueueHandler):
     """Hands records to the thread that writes them; where that can't keep up, they are lost, and nobody waits."""
 
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        super().__init__(self._lines)
+
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """As it is: it stays in this process."""
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """See class."""
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
-            return
+        """See class. The queue itself has no bound, so that the listener's last word always fits in."""
+        if self._lines.qsize() < _WAITING:
+            self._lines.put_nowait(record)

@@ -9,6 +9,7 @@ Instances add to the same counters and histograms; gauges are of each.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict, deque
@@ -17,10 +18,12 @@ from typing import Any
 
 import triton_python_backend_utils as triton  # the python backend's own
 
+from ganglion.core.event_log import fields
 from ganglion.serving.policy.metrics import DROPPED, METRICS, PROCESS, READY, Metric
 
+LOG = logging.getLogger("ganglion.serving.triton")
 _EVERY_S = 0.5
-_WAITING = 50_000  # values; eight robots at 50 Hz leave 1600 in half a second
+_WAITING = 50_000  # values; eight robots at 50 Hz leave 1200 in half a second
 
 
 class TritonSink:
@@ -69,7 +72,10 @@ class TritonSink:
 
     def _run(self) -> None:
         while not self._closing.wait(_EVERY_S):
-            self._hand_over()
+            try:
+                self._hand_over()
+            except Exception:  # of one value: the others, and the pulse, go on
+                LOG.exception("metrics_failed", extra=fields())
         self._hand_over()
 
     def _hand_over(self) -> None:
