@@ -413,6 +413,23 @@ def test_a_hop_never_waits_for_a_frame(seeing):
         wait_for(lambda: session._sight.features.exposed_ns == 2)
 
 
+def test_an_engine_has_encoded_a_frame_before_it_says_that_it_is_ready(seeing, monkeypatch):
+    runs = []
+
+    def counting(*arguments):
+        run = local_runner(*arguments)
+        return lambda feeds: runs.append(feeds["pixel_values"].shape) or run(feeds)
+
+    monkeypatch.setattr("ganglion.serving.policy.engine.local_runner", counting)
+    with PolicyEngine.open(open_bundle(seeing / "bundle")) as engine:
+        assert engine.ready
+        assert len(runs) == 1
+        session = engine.session()
+        seen(session, picture(1), 1)
+        assert runs[1:] == runs[:1]  # of the size that robots send
+    assert not engine.ready
+
+
 def test_a_runner_of_ones_own_gets_the_feeds_of_the_graph_and_its_features_are_used(seeing, seeing_engine):
     bundle, samples, given = open_bundle(seeing / "bundle"), stream(WINDOW), []
     run = local_runner(bundle, 1)

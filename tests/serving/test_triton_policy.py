@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,8 @@ def test_what_was_chosen_is_in_it():
     assert given == {
         "bundle": '/bundles/a "b"', "slots": "3", "idle_s": "2.5", "hold_after_ms": "400.0", "vl_workers": "5",
     }  # fmt: skip
+    logged = {name: value.string_value for name, value in config(log_json=Path("/logs/events")).parameters.items()}
+    assert logged.keys() - given.keys() == {"log_json"} and logged["log_json"] == "/logs/events"
     assert found.instance_group[0].count == 2
     assert found.sequence_batching.max_sequence_idle_microseconds == 2_500_000
     assert found.sequence_batching.oldest.max_candidate_sequences > 3

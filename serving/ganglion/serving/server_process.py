@@ -111,15 +111,26 @@ class ServerProcess:
         self.stop()
         raise self._failure(f"did not serve within {limit_s:g} s", explain)
 
-    def run_until_signal(self, explain: Callable[[str], str | None] = lambda said: None) -> int:
+    def run_until_signal(
+        self,
+        explain: Callable[[str], str | None] = lambda said: None,
+        problem: Callable[[], str | None] = lambda: None,
+    ) -> int:
         """Wait for SIGINT or SIGTERM, then end it; 0 when it ended as it was asked to.
 
+        Args:
+            explain: as for `wait_until_ready`.
+            problem: asked again and again: why it is of no use any more, though it runs; None while it is.
+
         Raises:
-            GanglionError: it ended by itself.
+            GanglionError: it ended by itself, or was ended for being of no use.
         """
         while not self._asked.wait(_POLL_S):
             if self._process.poll() is not None:
                 raise self._failure(f"ended with status {self._process.returncode}", explain)
+            if (why := problem()) is not None:
+                self.stop()
+                raise self._failure(f"was ended, {why}", explain)
         return 0 if self.stop() else 1
 
     def stop(self, grace_s: float = _GRACE_S) -> bool:

@@ -19,6 +19,7 @@ from ganglion.serving.triton.launch import (
     triton_command,
     triton_process,
 )
+from ganglion.serving.triton.pulse import Pulse, read_metrics
 from ganglion.serving.triton.repository import PolicyHosting, write_repository
 
 _BACKENDS = ("triton",)
@@ -41,6 +42,7 @@ def run(config: PolicyServeConfig) -> int:
         hold_after_ms=config.hold_after_ms,
         vl_workers=config.vl_workers,
         vl_threads=config.vl_threads or max(1, len(os.sched_getaffinity(0)) // 2),
+        log_json=config.log_json,
     )
     with tempfile.TemporaryDirectory(prefix="ganglion-models-") as folder:
         models = write_repository(bundle, Path(folder), hosting)
@@ -51,7 +53,8 @@ def run(config: PolicyServeConfig) -> int:
         with triton_process(install, command, config.log, shared) as server:
             server.wait_until_ready(lambda: is_ready(config.http_port), explain_failure)
             print(_endpoints(config), flush=True)
-            return server.run_until_signal(explain_failure)
+            pulse = Pulse(lambda: read_metrics(config.metrics_port))
+            return server.run_until_signal(explain_failure, problem=pulse.problem)
 
 
 def _check(config: PolicyServeConfig) -> None:

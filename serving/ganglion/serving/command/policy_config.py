@@ -27,6 +27,7 @@ class PolicyServeConfig:
         tritonserver: the program, or the folder of an environment with it; default is that on PATH, else one that is
             installed into the cache once.
         log: file that takes the server's log.
+        log_json: file that takes events, as lines of JSON; default is the log.
         bind: where it listens, and what guards it.
     """
 
@@ -43,4 +44,5 @@ class PolicyServeConfig:
     metrics_port: int = 8002
     tritonserver: Path | None = None
     log: Path = Path("runs/serve/triton.log")
+    log_json: Path | None = None
     bind: Binding = field(default_factory=Binding)

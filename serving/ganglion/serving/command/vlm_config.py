@@ -44,6 +44,8 @@ class InProcessOptions:
     """Memory of keys and values, in MB; default is as much as the decoder's weights take."""
     join_quantized: bool = False
     """Write several answers in one call of a quantized decoder too: faster, but a last bit may change a token."""
+    log_json: Path | None = None
+    """File that takes an event for each request, as lines of JSON; default is stderr."""
 
 
 @dataclass(frozen=True)

@@ -28,5 +28,10 @@ def serve(config: VlmServeConfig) -> int:
         options.join_quantized,
     )
     return serve_openai(
-        open_bundle(config.bundles[0]), config.bind, config.port, threads=options.threads, limits=limits
+        open_bundle(config.bundles[0]),
+        config.bind,
+        config.port,
+        threads=options.threads,
+        limits=limits,
+        log_json=options.log_json,
     )

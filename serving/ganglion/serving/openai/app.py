@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import hmac
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ganglion.core.event_log import fields
 from ganglion.serving.openai.chat import Chat
 from ganglion.serving.openai.errors import ApiError
 from ganglion.serving.openai.metrics import ServerMetrics
@@ -112,7 +112,7 @@ async def _warm_up(engine: VlmEngine, warmth: _Warmth, on_ready: Callable[[], No
         await asyncio.to_thread(functools.partial(engine.generate, images, "Warm up.", max_new_tokens=2))
     except Exception as error:
         warmth.status = "the first answer failed"
-        LOG.error(json.dumps({"event": "warm_up_failed", "error": " ".join(str(error).split())}))
+        LOG.error("warm_up_failed", extra=fields(error=" ".join(str(error).split())))
     else:
         warmth.status = _READY
         on_ready()

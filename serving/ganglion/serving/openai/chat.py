@@ -23,6 +23,7 @@ from ganglion.serving.openai.record import CLIENT_CLOSED, CLIENT_GONE, RequestRe
 from ganglion.serving.openai.replies import DONE, Reply, event
 from ganglion.serving.openai.settings import ServerSettings
 from ganglion.serving.openai.sse import EventReply
+from ganglion.serving.tracing import open_tracer
 from ganglion.serving.vlm.answering import Answering
 from ganglion.serving.vlm.engine import VlmEngine
 from ganglion.serving.vlm.text import TextPieces
@@ -44,12 +45,13 @@ class Chat:
     ) -> None:
         self._engine, self._model, self._settings, self._metrics = engine, model, settings, metrics
         self._most, self._held = most, 0
+        self._tracer = open_tracer()
         # Images and grammars are prepared here, so that neither the event loop nor running answers wait for them.
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="openai-request")
 
     async def __call__(self, request: Request) -> Response:
         """The answer, or what is wrong."""
-        asked = RequestRecord(Reply(self._model), self._metrics)
+        asked = RequestRecord(Reply(self._model), self._metrics, self._tracer)
         if self._held >= self._most:
             refused = asked.refused(ApiError(429, "too many requests at once", code="queue_full"))
             asked.tell()

@@ -7,22 +7,23 @@ serve(open_bundle(path), Binding(), 8000)
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import socket
 import ssl
-import sys
+from pathlib import Path
 
 import uvicorn
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import InputError
+from ganglion.core.event_log import log_events
 from ganglion.serving.binding import Binding
 from ganglion.serving.openai.app import make_app
 from ganglion.serving.openai.settings import ServerSettings
 from ganglion.serving.vlm.engine import VlmEngine
 from ganglion.serving.vlm.limits import ServingLimits
 
+_LINES_PER_S = 50.0  # of the log, for each event: more than are answered, fewer than can be refused
 _CONNECTIONS = 512  # open at once; further ones are told 503
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _DEFAULT_LIMITS, _DEFAULT_SETTINGS = ServingLimits(), ServerSettings()
@@ -37,6 +38,7 @@ def serve(
     threads: int = 1,
     limits: ServingLimits = _DEFAULT_LIMITS,
     settings: ServerSettings = _DEFAULT_SETTINGS,
+    log_json: Path | None = None,
 ) -> int:
     """Serve the VLM of a bundle until SIGINT or SIGTERM; answers that are being written may end. Of the main thread.
 
@@ -48,6 +50,7 @@ def serve(
         threads: of the decoder's operators.
         limits: how many are answered at once, and in how much memory.
         settings: bounds of a request.
+        log_json: file that takes events, one for each request; None for stderr.
 
     Returns:
         0, once it was told to stop.
@@ -65,7 +68,6 @@ def serve(
         engine = VlmEngine.open(bundle, threads=threads, limits=limits)
         port = listening.getsockname()[1]
         name = model or engine.part.task or "vlm"
-        _log_to_stderr()
         config = uvicorn.Config(
             make_app(
                 engine,
@@ -86,7 +88,8 @@ def serve(
         # uvicorn stops by these signals, and then raises them again: for nothing.
         before = {one: signal.signal(one, lambda *_: None) for one in _STOPS}
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            with log_events(log_json, per_s=_LINES_PER_S):
+                uvicorn.Server(config).run(sockets=[listening])
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)
@@ -125,14 +128,3 @@ def _introduce(binding: Binding, port: int, model: str) -> None:
     if binding.certificate is not None:
         options.append(f"--cacert {binding.certificate}")
     print(f"serving {model} at {url}/v1\ncurl {url}/v1/chat/completions {' '.join(options)} -d '{body}'", flush=True)
-
-
-def _log_to_stderr() -> None:
-    """One JSON line for each request, unless the program that calls has chosen otherwise."""
-    log = logging.getLogger("ganglion.serving.openai")
-    if log.handlers or logging.getLogger().handlers:
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)

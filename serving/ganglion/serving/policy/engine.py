@@ -7,14 +7,16 @@ reply = session.send_hop(Hop(first_seq, stamp_ns, samples))
 
 from __future__ import annotations
 
+import io
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError
-from ganglion.core.messages import Hop
+from ganglion.core.messages import Frame, Hop
 from ganglion.core.specs import RobotSpec
 from ganglion.serving.policy.action_head import ActionHead
 from ganglion.serving.policy.graph_shapes import check_encoder, check_head
@@ -40,7 +42,7 @@ class PolicyEngine:
         vl_runner: VlRunner | None = None,
         vl_workers: int = 1,
     ) -> PolicyEngine:
-        """Load the policy of a verified bundle and run it once, so that a robot's first hop is no slower.
+        """Load the policy of a verified bundle and run it once, so that a robot's first hop and frame are no slower.
 
         Args:
             bundle: from `open_bundle`.
@@ -65,7 +67,10 @@ class PolicyEngine:
         refresh = None
         if robot.cameras:
             feeds, width = VlFeeds(bundle), int(part.config["vl_width"])
-            refresh = VlRefresh(VlEncoder(feeds, vl_runner or local_runner(bundle, threads), width), vl_workers)
+            encode = VlEncoder(feeds, vl_runner or local_runner(bundle, threads), width)
+            # Who runs the graph elsewhere warms it up there: Triton's vl_encoder is, before the server is ready.
+            (feeds if vl_runner else encode)(_blank_frames(robot), part.instruction)
+            refresh = VlRefresh(encode, vl_workers)
         decide = ActionHead(head, robot, norm, part)
         engine = cls(SharedParts(robot, norm, part, encoder, decide, refresh, hold_after_ms))
         engine._warm_up(head)
@@ -75,6 +80,11 @@ class PolicyEngine:
     def robot(self) -> RobotSpec:
         """The robot that the policy was made for."""
         return self._shared.robot
+
+    @property
+    def ready(self) -> bool:
+        """Whether robots can be served: what `open` returns has been warmed up, and every refresh thread runs."""
+        return self._shared.refresh is None or self._shared.refresh.alive
 
     def session(self, instruction: str | None = None) -> PolicySession:
         """A session for one robot; `instruction` None means the one the policy was trained to follow."""
@@ -103,3 +113,13 @@ class PolicyEngine:
         shapes = {i.name: [size if isinstance(size, int) else 1 for size in i.shape] for i in head.get_inputs()}
         for _ in range(3):
             head.run(None, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+
+
+def _blank_frames(robot: RobotSpec) -> list[Frame]:
+    """A black image of each camera."""
+    frames = []
+    for camera in robot.cameras:
+        jpeg = io.BytesIO()
+        Image.new("RGB", (camera.width, camera.height)).save(jpeg, "JPEG")
+        frames.append(Frame(camera.name, 0, jpeg.getvalue()))
+    return frames

@@ -15,6 +15,7 @@ from typing import Protocol
 from ganglion.core.errors import InputError
 from ganglion.core.messages import Frame, Hop, Reply
 from ganglion.core.policy_wire import NoSession, PolicyRequest, ServerFull
+from ganglion.serving.policy.observer import HostObserver, SessionRecord
 
 _SWEEP_S = 0.5  # between looks for idle sessions
 
@@ -43,6 +44,7 @@ class _Place:
     session: Session
     token: bytes
     used_s: float
+    record: SessionRecord
 
 
 class PolicyHost:
@@ -53,6 +55,7 @@ class PolicyHost:
         slots: how many robots are served at once.
         idle_s: a session that was silent for so long ends; its robot has to begin again.
         clock: seconds, monotonic.
+        observer: told of all that happens; by default nobody counts, and events go to the log.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class PolicyHost:
         slots: int,
         idle_s: float,
         clock: Callable[[], float] = time.monotonic,
+        observer: HostObserver | None = None,
     ) -> None:
         self._open, self._slots, self._idle_s, self._clock = open_session, slots, idle_s, clock
+        self._observer = observer or HostObserver(clock=clock)
         self._places: dict[int, _Place] = {}
         self._swept_s = clock()
 
@@ -88,31 +93,44 @@ class PolicyHost:
             ServerFull: it would be one too many.
             InputError: the message does not fit the robot's spec; the session is as it was.
         """
+        started_s = time.perf_counter()
         place = self._begin(robot, request) if start else self._find(robot, request)
         place.used_s = self._clock()
         try:
-            return _answer(place.session, request)
+            reply = _answer(place.session, request)
+            if reply is not None:
+                self._observer.replied(place.record, reply, time.perf_counter() - started_s)
+            return reply
+        except Exception as error:
+            self._observer.failed(robot, error, place.record)
+            raise
         finally:
             if end:
-                self._end(robot)
+                self._end(robot, "client")
+
+    def unreadable(self, robot: int, error: Exception) -> None:
+        """Count a message that its transport could not read: there is nothing to `handle`."""
+        self._observer.failed(robot, error)
 
     def close(self) -> None:
         """End every session."""
         for robot in list(self._places):
-            self._end(robot)
+            self._end(robot, "closed")
 
     def _begin(self, robot: int, request: PolicyRequest) -> _Place:
         if robot in self._places:
             self._find(robot, request)  # it must be the robot's own
-            self._end(robot)
+            self._end(robot, "anew")
         self._end_idle()
         if len(self._places) >= self._slots:
+            self._observer.refused(robot, "full")
             raise ServerFull(
                 f"serves {self._slots} robots already",
                 where="policy server",
                 remedy="try again when one has left, or serve with more --slots",
             )
-        place = self._places[robot] = _Place(self._open(), request.token, self._clock())
+        session = self._open()
+        place = self._places[robot] = _Place(session, request.token, self._clock(), self._observer.begun(robot))
         return place
 
     def _find(self, robot: int, request: PolicyRequest) -> _Place:
@@ -120,22 +138,26 @@ class PolicyHost:
             self._end_idle()
         place = self._places.get(robot)
         if place is None:
+            self._observer.refused(robot, "no_session")
             raise NoSession(
                 f"has no session of this robot (they end after {self._idle_s:g} s of silence)",
                 where="policy server",
                 remedy="begin again, with a window to prime it",
             )
         if not hmac.compare_digest(place.token, request.token):
+            self._observer.refused(robot, "other_client")
             raise NoSession("the session is another client's", where="policy server", remedy="begin one of your own")
         return place
 
     def _end_idle(self) -> None:
         self._swept_s = now = self._clock()
         for robot in [robot for robot, place in self._places.items() if now - place.used_s > self._idle_s]:
-            self._end(robot)
+            self._end(robot, "idle")
 
-    def _end(self, robot: int) -> None:
-        self._places.pop(robot).session.close()
+    def _end(self, robot: int, why: str) -> None:
+        place = self._places.pop(robot)
+        place.session.close()
+        self._observer.ended(place.record, why)
 
 
 def _answer(session: Session, request: PolicyRequest) -> Reply | None:

@@ -54,6 +54,11 @@ class VlRefresh:
             self._waiting[session] = request
             self._changed.notify_all()
 
+    @property
+    def alive(self) -> bool:
+        """Whether frames are still encoded: every worker runs."""
+        return not self._closed and all(thread.is_alive() for thread in self._threads)
+
     def settle(self, session: int) -> None:
         """Wait until nothing of a session's is waiting or being encoded; what came of it has been delivered then."""
         with self._changed:

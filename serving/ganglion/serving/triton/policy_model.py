@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import triton_python_backend_utils as triton  # the python backend's own
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.errors import GanglionError
-from ganglion.core.policy_wire import error_text, read_request, reply_tensors
+from ganglion.core.event_log import log_events
+from ganglion.core.policy_wire import PolicyRequest, error_text, read_request, reply_tensors
 from ganglion.serving.policy.engine import PolicyEngine
 from ganglion.serving.policy.host import PolicyHost
+from ganglion.serving.policy.observer import HostObserver
+from ganglion.serving.triton.metrics import TritonSink
 
 VL_ENCODER = "vl_encoder"
 
@@ -33,15 +37,22 @@ class TritonPythonModel:
         """Open the bundle that the configuration's parameters name, and run it once."""
         parameters = json.loads(args["model_config"])["parameters"]
         given = {name: value["string_value"] for name, value in parameters.items()}
-        bundle = open_bundle(Path(given["bundle"]))
+        self._closing = ExitStack()
+        self._closing.enter_context(log_events(Path(given["log_json"]) if "log_json" in given else None))
         self._engine = PolicyEngine.open(
-            bundle,
+            open_bundle(Path(given["bundle"])),
             hold_after_ms=float(given["hold_after_ms"]),
             vl_runner=encode,
             vl_workers=int(given["vl_workers"]),
         )
         self._action_dim = self._engine.robot.actions.dim
-        self._host = PolicyHost(self._engine.session, slots=int(given["slots"]), idle_s=float(given["idle_s"]))
+        self._sink = TritonSink(lambda: self._engine.ready, args["model_instance_name"])
+        self._host = PolicyHost(
+            self._engine.session,
+            slots=int(given["slots"]),
+            idle_s=float(given["idle_s"]),
+            observer=HostObserver(self._sink),
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each message."""
@@ -50,21 +61,31 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """End every session."""
         self._host.close()
+        self._sink.close()
         self._engine.close()
+        self._closing.close()
 
     def _answer(self, request: Any) -> Any:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         flags = request.flags()
         start = bool(flags & triton.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START)
         end = bool(flags & triton.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END)
+        robot = request.correlation_id()
         try:
-            reply = self._host.handle(request.correlation_id(), read_request(tensors), start=start, end=end)
+            reply = self._host.handle(robot, self._read(robot, tensors), start=start, end=end)
         except GanglionError as error:
             return triton.InferenceResponse(error=triton.TritonError(error_text(error)))
         except Exception as error:  # of this robot's message: the others are served on
             return triton.InferenceResponse(error=triton.TritonError(f"internal: {error!r:.300}"))
         answer = reply_tensors(reply, self._action_dim)
         return triton.InferenceResponse([triton.Tensor(name, value) for name, value in answer.items()])
+
+    def _read(self, robot: int, tensors: Mapping[str, npt.NDArray[Any]]) -> PolicyRequest:
+        try:
+            return read_request(tensors)
+        except Exception as error:
+            self._host.unreadable(robot, error)
+            raise
 
 
 def encode(feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:

@@ -47,6 +47,7 @@ class PolicyHosting:
         hold_after_ms: age of VL features beyond which replies are not ready.
         vl_workers: robots of an instance whose frames are encoded at once.
         vl_threads: CPU threads of one run of `vl_encoder`, at most.
+        log_json: file that takes events; None for the server's log.
     """
 
     slots: int = 8
@@ -55,6 +56,7 @@ class PolicyHosting:
     hold_after_ms: float = 1000.0
     vl_workers: int = 4
     vl_threads: int = 1
+    log_json: Path | None = None
 
 
 def write_repository(bundle: Bundle, folder: Path, hosting: PolicyHosting) -> list[str]:
@@ -116,6 +118,8 @@ def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: Polic
         "hold_after_ms": str(hosting.hold_after_ms),
         "vl_workers": str(hosting.vl_workers),
     }
+    if hosting.log_json is not None:
+        parameters["log_json"] = str(hosting.log_json.resolve())
     return _CONFIG.format(
         inputs="\n".join(_tensor("input", *item, optional=item[0] != "clock") for item in inputs.items()),
         outputs="\n".join(_tensor("output", *item) for item in outputs.items()),
