@@ -100,3 +100,8 @@ def explain_failure(log: str) -> str | None:
         if found:
             return said.split("\\n")[0].removesuffix(";").strip()
     return next((meaning for text, meaning in _FAILURES.items() if text in log), None)
+
+
+def has_finished(log: str) -> bool:
+    """Told to end, Triton has answered all that it had taken; it waits for streams that clients keep open, though."""
+    return "All models are stopped" in log

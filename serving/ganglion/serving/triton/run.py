@@ -13,6 +13,7 @@ from ganglion.serving.triton.install import find_triton
 from ganglion.serving.triton.launch import (
     LOCAL,
     explain_failure,
+    has_finished,
     is_ready,
     shared_name,
     triton_command,
@@ -75,4 +76,4 @@ def run_triton(
         with triton_process(install, command, log, shared) as server:
             server.wait_until_ready(lambda: is_ready(ports.http), explain_failure)
             print("\n".join(greeting), flush=True)
-            return server.run_until_signal(explain_failure)
+            return server.run_until_signal(explain_failure, has_finished)
