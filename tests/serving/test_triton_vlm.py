@@ -81,7 +81,7 @@ def test_what_a_message_may_not_say_is_named(fields, said):
 
 
 def test_fields_that_are_no_input_are_refused_but_those_of_tritons_own_clients():
-    read({"triton_enable_empty_final_response": False}, text_input="go")
+    read({"triton_enable_empty_final_response": False, "id": "7"}, text_input="go")
     with pytest.raises(WrongField, match="max_new_tokens: is not served"):
         read({"max_new_tokens": 5}, text_input="go")
 

@@ -356,6 +356,7 @@ WRONG = {
     "an oversize request": ({"text_input": "word " * 2_000_000}, 400, "more than 8388608 bytes"),
     "a placeholder": ({"text_input": "<|image_pad|>"}, 400, "placeholders"),
     "bad utf-8": (b'{"text_input": "\xff"}', 400, "text_input: is not UTF-8"),
+    "bad utf-8 in a name": (b'{"text_input": "go", "\xff": 1}', 400, "the request is not UTF-8"),
     "no base64": ({"text_input": "go", "image": "@@@@"}, 400, "image[0]: is no base64"),
     "no image": ({"text_input": "go", "image": [in_text(jpeg()), "R0lGODlh"]}, 400, "image[1]: is no image of JPEG"),
     "half an image": ({"text_input": "go", "image": in_text(jpeg()[:700])}, 400, "can't be decoded"),

@@ -26,6 +26,7 @@ from ganglion.serving.vlm.limits import ServingLimits
 from ganglion.serving.vlm.refusals import Busy, TooLate
 from ganglion.serving.vlm_request.bounds import RequestBounds
 from ganglion.serving.vlm_request.request import VlmRequest
+from ganglion.serving.vlm_request.wrong import WrongField
 
 
 class TritonPythonModel:
@@ -42,6 +43,8 @@ class TritonPythonModel:
 
         def read(sent: Any) -> VlmRequest:
             tensors, parameters = sent
+            if parameters is None:
+                raise WrongField("the request is not UTF-8")
             return read_request(tensors, parameters, engine.part.task, bounds)
 
         self._host = VlmHost(
@@ -58,7 +61,7 @@ class TritonPythonModel:
         for request in requests:
             # Copies: the request's own memory is Triton's again when this returns.
             tensors = {tensor.name(): tensor.as_numpy().copy() for tensor in request.inputs()}
-            self._host.take((tensors, json.loads(request.parameters() or "{}")), _Sender(request))
+            self._host.take((tensors, _parameters(request)), _Sender(request))
 
     def finalize(self) -> None:
         """Give up what is being answered."""
@@ -94,13 +97,25 @@ class _Sender:
 
     def is_gone(self) -> bool:
         """Its request was cancelled, or its connection is closed."""
-        return self._lost or self._sender.is_cancelled()
+        try:
+            return self._lost or self._sender.is_cancelled()
+        except triton.TritonModelException:
+            return True
 
     def _send(self, response: Any, last: bool) -> None:
         try:
             self._sender.send(response, flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
         except triton.TritonModelException:
             self._lost = True
+
+
+def _parameters(request: Any) -> dict[str, Any] | None:
+    """Fields that Triton took for no input; None where they are no text."""
+    try:
+        found: dict[str, Any] = json.loads(request.parameters() or "{}")
+    except UnicodeDecodeError:
+        return None
+    return found
 
 
 def _said(error: Exception) -> tuple[int, str]:

@@ -52,7 +52,8 @@ OUTPUTS: Mapping[str, tuple[str, list[int]]] = {
     "completion_tokens": ("INT32", [1]),
 }
 _OF_THE_TASK = "task"  # the word that stands for the schema of the bundle's task
-_TRITONS = "triton_"  # how parameters begin that Triton's own clients send
+# Parameters that are Triton's own: by name, and by how names begin.
+_ID, _TRITONS = "id", "triton_"
 
 
 def read_request(
@@ -70,7 +71,7 @@ def read_request(
         WrongField: a field is wrong, or asks for what is not served.
     """
     for name in parameters:
-        if not name.startswith(_TRITONS):
+        if name != _ID and not name.startswith(_TRITONS):
             raise WrongField("is not served", name[:SHOWN], "unsupported_parameter")
     size = sum(len(value) for tensor in tensors.values() if tensor.dtype == object for value in tensor.ravel())
     if size > bounds.body_bytes:
