@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from traces_for_test import kept_traces
+from vlm_bundle_for_test import random_vlm, write_vlm_bundle
 
-from ganglion.core.bundle import open_bundle, seal_bundle
-from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
 from ganglion.serving.vlm.grammar import GrammarCompiler
 
 Logits = Callable[[int], np.ndarray]
@@ -74,18 +73,7 @@ def decoded() -> Callable[..., tuple[list[int], int]]:
 @pytest.fixture(scope="session")
 def vlm_base():
     """(model, processor) of two layers each, with random weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    from ganglion.model.offline import offline_base
-    from ganglion.model.processor import load_processor
-
-    base = offline_base("qwen2_vl", pretext=False)
-    config = AutoConfig.from_pretrained(base)
-    config.text_config.num_hidden_layers = config.vision_config.depth = 2
-    config.text_config.layer_types = config.text_config.layer_types[:2]
-    torch.manual_seed(0)
-    return AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval(), load_processor(base)
+    return random_vlm()
 
 
 @pytest.fixture(scope="session")
@@ -103,28 +91,3 @@ def made_vlm_bundle(vlm_base, tmp_path_factory):
         return write_vlm_bundle(vlm_base, tmp_path_factory.mktemp(f"vlm_bundle_{language}"), language)
 
     return made
-
-
-def write_vlm_bundle(vlm_base, root, language):
-    from ganglion.export.onnx_vlm import VlmGraphs
-    from ganglion.export.prompt_files import write_prompt_files
-    from ganglion.model.processor import image_settings
-
-    model, processor = vlm_base
-    VlmGraphs(model).write(root / "vlm", language=language)
-    write_prompt_files(processor, root / "vlm")
-    part = VlmPart(
-        task="exo_assist",
-        model_type="qwen2_vl",
-        base_id="offline:qwen2_vl?untrained",
-        base_hash="",
-        adapter_hash="",
-        image_token_id=model.config.image_token_id,
-        eos_token_ids=(processor.tokenizer.eos_token_id,),
-        context_tokens=512,
-        image_processor=image_settings(processor),
-        precision={"language": language, "vision": "float32"},
-        opset=20,
-    )
-    seal_bundle(root, Manifest(FORMAT_VERSION, "test", {}, {}, vlm=part))
-    return open_bundle(root)

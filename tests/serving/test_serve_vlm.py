@@ -39,12 +39,15 @@ def test_an_onnx_bundle_is_served_in_this_process_and_the_line_to_try_works(vlm_
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--backend", "abacus"], "--backend is 'abacus'; use one of ['in-process', 'vllm']"),
+        (["--backend", "abacus"], "--backend is 'abacus'; use one of ['in-process', 'triton', 'vllm']"),
         (["--port", "0"], "--port is 0; give one from 1 to 65535"),
         (["--local.threads", "0"], "--local.threads is 0; give at least 1"),
         (["--local.running", "0"], "leaves no room for an answer"),
         (["--local.kv_mb", "0"], "leaves no room for an answer"),
         (["--bind.host", "0.0.0.0"], "is reachable from other machines"),
+        (["--backend", "triton", "--triton.grpc_port", "8100"], "ports are [8100, 8100, 8102]; give three different"),
+        (["--backend", "triton", "--local.threads", "0"], "--local.threads is 0; give at least 1"),
+        (["--backend", "triton", "--triton.tritonserver", "/nowhere"], "/nowhere: is no program; name a tritonserver"),
     ],
 )
 def test_what_it_can_not_do_is_one_line(vlm_bundle, capsys, options, said):
@@ -55,7 +58,8 @@ def test_what_it_can_not_do_is_one_line(vlm_bundle, capsys, options, said):
 
 
 def test_several_onnx_bundles_and_none_are_refused(vlm_bundle, capsys, tmp_path):
-    assert main(["serve", "vlm", f"[{vlm_bundle.root},{vlm_bundle.root}]"]) == 2
-    assert "in-process serves one bundle, 2 are named" in capsys.readouterr().err
+    for backend in ("in-process", "triton"):
+        assert main(["serve", "vlm", f"[{vlm_bundle.root},{vlm_bundle.root}]", "--backend", backend]) == 2
+        assert f"{backend} serves one bundle, 2 are named" in capsys.readouterr().err
     assert main(["serve", "vlm", str(tmp_path)]) == 1
     assert "manifest.json: is missing; give a folder that 'ganglion export' wrote" in capsys.readouterr().err

@@ -100,6 +100,16 @@ def test_one_that_ignores_sigterm_is_killed(tmp_path):
     assert not alive(server._process.pid)
 
 
+def test_one_that_has_finished_but_is_held_up_is_not_waited_for(tmp_path):
+    ready = tmp_path / "ready"
+    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: print('finished')); "
+    code += SERVES.format(ready=str(ready)) + "; time.sleep(600)"
+    server = start(tmp_path, code)
+    server.wait_until_ready(ready.exists)
+    assert server.stop(grace_s=WAIT_S, has_finished=lambda log: "finished" in log, leave_s=0.2)
+    assert not alive(server._process.pid)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_the_old_handlers_come_back(tmp_path, number):
     ready, before = tmp_path / "ready", signal.getsignal(number)

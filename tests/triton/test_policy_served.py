@@ -8,15 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
 from policy_bundle_for_test import policy_bundle
+from serve_for_test import WAIT_S, ServeCommand
 from triton_for_test import VENV, free_port
 from tritonclient.grpc import service_pb2_grpc
 
@@ -35,41 +34,18 @@ pytestmark = pytest.mark.triton
 ROBOT = default_robot()
 SENSOR, (CAMERA,) = ROBOT.sensors[0], ROBOT.cameras
 HOP, PERIOD_NS = SENSOR.hop_samples, round(1e9 / SENSOR.rate_hz)
-WAIT_S, PATIENT_MS = 60, 60_000
+PATIENT_MS = 60_000
 
 
-class Serve:
-    """The command as a user runs it, on ports that are free."""
+class Serve(ServeCommand):
+    """The command on ports that are free."""
 
     def __init__(self, bundle, folder, *options):
-        self.bundle, self.folder, self.options = bundle, folder, options
         self.grpc, self.http, self.metrics = free_port(), free_port(), free_port()
-        self.start()
-
-    def start(self):
-        command = [sys.executable, "-m", "ganglion.core.cli", "serve", "policy", str(self.bundle.root),
-                   "--grpc_port", str(self.grpc), "--http_port", str(self.http), "--metrics_port", str(self.metrics),
-                   "--tritonserver", str(VENV), "--log", str(self.folder / "triton.log"), *self.options]  # fmt: skip
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.said = [self.process.stdout.readline() for _ in range(4)]
-        assert self.said[0].startswith("policy"), [*self.said, self.process.stdout.read()]
-
-    @property
-    def server_pid(self):
-        (found,) = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "tritonserver"], capture_output=True, text=True
-        ).stdout.split()
-        return int(found)
-
-    def shared_memory(self):
-        """What it shares with the processes of its models."""
-        command = Path(f"/proc/{self.server_pid}/cmdline").read_text()
-        (name,) = re.findall(r"shm-region-prefix-name=(\w+)", command)
-        return [*Path("/dev/shm").glob(f"{name}*")]
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(WAIT_S)
+        arguments = ["policy", str(bundle.root), "--grpc_port", str(self.grpc), "--http_port", str(self.http),
+                     "--metrics_port", str(self.metrics), "--tritonserver", str(VENV),
+                     "--log", str(folder / "triton.log"), *options]  # fmt: skip
+        super().__init__(arguments, lines=4)
 
     def client(self, **options):
         return TritonPolicyClient(f"127.0.0.1:{self.grpc}", ROBOT, **{"deadline_ms": PATIENT_MS, **options})

@@ -136,7 +136,7 @@ COMMANDS: dict[str, Command] = {
     "serve vlm": Command(
         "ganglion.serving.command.vlm_config:VlmServeConfig",
         "ganglion.serving.command.vlm:run",
-        "serve a bundle's VLM by OpenAI's protocol",
+        "serve a bundle's VLM by OpenAI's protocol, or in Triton",
         "serve",
     ),
     "doctor": Command(

@@ -26,6 +26,7 @@ from ganglion.core.errors import GanglionError
 _POLL_S = 0.1
 _GRACE_S = 30.0
 _TIDY_S = 2.0  # for what a server started, once it has ended itself
+_LEAVE_S = 3.0  # for a server that has finished its work, to end
 _TOLD_BYTES = 20_000  # of the log's end
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -115,12 +116,14 @@ class ServerProcess:
         self,
         explain: Callable[[str], str | None] = lambda said: None,
         problem: Callable[[], str | None] = lambda: None,
+        has_finished: Callable[[str], bool] = lambda said: False,
     ) -> int:
         """Wait for SIGINT or SIGTERM, then end it; 0 when it ended as it was asked to.
 
         Args:
-            explain: as for `wait_until_ready`.
+            explain: see `wait_until_ready`.
             problem: asked again and again: why it is of no use any more, though it runs; None while it is.
+            has_finished: see `stop`.
 
         Raises:
             GanglionError: it ended by itself, or was ended for being of no use.
@@ -131,17 +134,32 @@ class ServerProcess:
             if (why := problem()) is not None:
                 self.stop()
                 raise self._failure(f"was ended, {why}", explain)
-        return 0 if self.stop() else 1
+        return 0 if self.stop(has_finished=has_finished) else 1
 
-    def stop(self, grace_s: float = _GRACE_S) -> bool:
-        """End it and all that it started, after `grace_s` by force; True where it ended without."""
+    def stop(
+        self,
+        grace_s: float = _GRACE_S,
+        has_finished: Callable[[str], bool] = lambda said: False,
+        leave_s: float = _LEAVE_S,
+    ) -> bool:
+        """End it and all that it started, at last by force; True where it needed no force, or had finished its work.
+
+        Args:
+            grace_s: after which force is used.
+            has_finished: whether the end of its log says that nothing is left to do. What holds it up then, such as
+                clients that keep a connection open, is not waited for.
+            leave_s: after which force is used once it has finished.
+        """
         self._signal(signal.SIGTERM)
-        try:
-            self._process.wait(grace_s)
-            ended = True
+        ended = finished = False
+        end_s = time.monotonic() + grace_s
+        while not ended and time.monotonic() < end_s:
+            ended = self._process.poll() is not None
+            if not ended and not finished and has_finished(_end_of(self.log)):
+                finished, end_s = True, min(end_s, time.monotonic() + leave_s)
+            time.sleep(0 if ended else _POLL_S)
+        if ended:
             self._wait_for_group()
-        except subprocess.TimeoutExpired:
-            ended = False
         self._watch.kill()
         self._watch.communicate()
         self._signal(signal.SIGKILL)  # whoever is left of its group
@@ -149,7 +167,7 @@ class ServerProcess:
         if self._shared:
             for left in _SHARED_MEMORY.glob(f"{self._shared}*"):
                 left.unlink(missing_ok=True)
-        return ended
+        return ended or finished
 
     def __enter__(self) -> ServerProcess:
         """Give the server; from now on SIGINT and SIGTERM are for it, where this is the main thread."""

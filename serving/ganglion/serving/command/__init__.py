@@ -1,1 +1,1 @@
-"""`ganglion serve`: policy_config.py and vlm_config.py the options, policy.py and vlm.py what it does."""
+"""`ganglion serve`: policy_config.py and vlm_config.py the options, policy.py and vlm*.py what it does."""

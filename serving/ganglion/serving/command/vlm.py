@@ -13,6 +13,7 @@ from ganglion.serving.command.vlm_config import VlmServeConfig
 # Each takes the config and serves until a signal; imported only to run.
 BACKENDS = {
     "in-process": "ganglion.serving.command.vlm_in_process:serve",
+    "triton": "ganglion.serving.command.vlm_triton:serve",
     "vllm": "ganglion.serving.vllm.launch:serve",
 }
 

@@ -31,8 +31,23 @@ class VllmOptions:
 
 
 @dataclass(frozen=True)
-class InProcessOptions:
-    """What the server in this process is told."""
+class TritonOptions:
+    """What Triton is told."""
+
+    tritonserver: Path | None = None
+    """The program, or the folder of an environment with it; default is that on PATH, else one that is installed into
+    the cache once."""
+    grpc_port: int = 8101
+    """For clients that stream by gRPC, elsewhere too; --port is that of the generate endpoints, on this machine."""
+    metrics_port: int = 8102
+    """For Prometheus."""
+    log: Path = Path("runs/serve/triton-vlm.log")
+    """File that takes its log."""
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """What the ONNX engine is told."""
 
     threads: int = 1
     """CPU threads of one operator of the decoder."""
@@ -55,15 +70,17 @@ class VlmServeConfig:
     bundle: Path | list[Path]
     """Bundle with a VLM; several adapters of one base, as [A,B], are served together, each by its task's name."""
     backend: str | None = None
-    """Which server: in-process for ONNX bundles, vllm for those of --target vllm; default is what the bundle is for."""
+    """Which server: in-process (the default) or triton for ONNX bundles, vllm for those of --target vllm."""
     port: int = 8100
-    """Port of the OpenAI-compatible endpoints."""
+    """Port of the HTTP endpoints: OpenAI's, or Triton's generate."""
     bind: Binding = field(default_factory=Binding)
     """Where it listens, and what guards it."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """Of the backend vllm."""
-    local: InProcessOptions = field(default_factory=InProcessOptions)
-    """Of the backend in-process."""
+    triton: TritonOptions = field(default_factory=TritonOptions)
+    """Of the backend triton."""
+    local: LocalOptions = field(default_factory=LocalOptions)
+    """Of the ONNX engine, in-process or in Triton."""
 
     @property
     def bundles(self) -> list[Path]:

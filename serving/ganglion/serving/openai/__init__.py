@@ -1,5 +1,5 @@
 """An OpenAI-compatible server around a `VlmEngine`, in one process: `ganglion.serving.openai.serve:serve`.
 
-body -> request (reading, pictures, schema_bounds) -> chat -> engine -> replies, as one answer or as a stream
+body -> request (reading, serving.vlm_request) -> chat -> engine -> replies, as one answer or as a stream
 app: routes, token, health, metrics            errors: what is refused, in OpenAI's form
 """

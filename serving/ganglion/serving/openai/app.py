@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hmac
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -36,7 +34,6 @@ from ganglion.serving.vlm.limits import ServingLimits
 LOG = logging.getLogger("ganglion.serving.openai")
 _OPEN = "/health/"
 _READY = "ready"
-_SIDE = 64  # of the picture that warms up, in pixels
 
 
 def make_app(
@@ -106,10 +103,8 @@ class _Warmth:
 
 async def _warm_up(engine: VlmEngine, warmth: _Warmth, on_ready: Callable[[], None]) -> None:
     """Write a first answer, which is slower than those after it; the server is ready when it is written."""
-    picture = np.zeros((_SIDE, _SIDE, 3), np.uint8)
-    images = [] if engine.part.image_token_id is None else [picture]
     try:
-        await asyncio.to_thread(functools.partial(engine.generate, images, "Warm up.", max_new_tokens=2))
+        await asyncio.to_thread(engine.warm_up)
     except Exception as error:
         warmth.status = "the first answer failed"
         LOG.error("warm_up_failed", extra=fields(error=" ".join(str(error).split())))

@@ -71,7 +71,7 @@ class Chat:
             wanted, answering, steps = await self._start(request, asked)
             gone = asyncio.create_task(_cancel_when_gone(request, answering))
             written = self._written(answering, steps, wanted, asked)
-            if wanted.stream:
+            if wanted.request.stream:
                 # What goes wrong before the first piece has a status of its own.
                 first = await anext(written, "")
                 return EventReply(_events(first, written, asked), asked.headers, leave, self._settings.body_s)
@@ -99,19 +99,9 @@ class Chat:
 
         def ask() -> tuple[ChatRequest, Answering]:
             wanted = read_request(body, self._model, settings)
-            asked.images, asked.stream = wanted.dialogue.images, wanted.stream
-            turn = wanted.dialogue.turn
-            answering = self._engine.ask(
-                turn.images,
-                turn.prompt,
-                max_new_tokens=wanted.max_new_tokens,
-                schema=wanted.schema,
-                history=wanted.dialogue.history,
-                system=wanted.dialogue.system,
-                on_tokens=tell,
-                deadline_s=settings.deadline_s - (time.perf_counter() - asked.started),
-            )
-            return wanted, answering
+            asked.images, asked.stream = wanted.request.dialogue.images, wanted.request.stream
+            left_s = settings.deadline_s - (time.perf_counter() - asked.started)
+            return wanted, wanted.request.ask(self._engine, tell, left_s)
 
         wanted, answering = await loop.run_in_executor(self._workers, ask)
         asked.reply = replace(asked.reply, include_usage=wanted.include_usage)
@@ -124,7 +114,7 @@ class Chat:
         self, answering: Answering, steps: asyncio.Queue[Any], wanted: ChatRequest, asked: RequestRecord
     ) -> AsyncIterator[str]:
         """Pieces of the answer's text; `asked` is told how it ended."""
-        pieces = TextPieces(self._engine.decode, wanted.stops)
+        pieces = TextPieces(self._engine.decode, wanted.request.stops)
         while (step := await steps.get()) is not None:
             asked.count(step)
             if piece := pieces.add(step):

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from ganglion.core.errors import GanglionError, InputError
 from ganglion.serving.vlm.refusals import Busy, TooLate
+from ganglion.serving.vlm_request.wrong import WrongField
 
 _RETRY_S = "1"
 
@@ -41,11 +42,6 @@ class ApiError(Exception):
         return JSONResponse(self.body, self.status, {**retry, **challenge, **(headers or {})})
 
 
-def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """The request is wrong."""
-    return ApiError(400, message, param=param, code=code)
-
-
 def api_error(error: BaseException) -> ApiError:
     """What a client is told of an error; of an unforeseen one, nothing but that there was one."""
     if isinstance(error, ApiError):
@@ -54,8 +50,10 @@ def api_error(error: BaseException) -> ApiError:
         return ApiError(429, str(error), code="queue_full")
     if isinstance(error, TooLate):
         return ApiError(503, str(error), code="deadline_exceeded")
+    if isinstance(error, WrongField):
+        return ApiError(400, error.what, param=error.param, code=error.code)
     if isinstance(error, InputError):
-        return invalid(str(error))
+        return ApiError(400, str(error))
     if isinstance(error, GanglionError):
         return ApiError(500, str(error))
     return ApiError(500, "the server failed on this request")

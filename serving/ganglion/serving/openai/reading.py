@@ -6,15 +6,25 @@ about the answer (`user`, `seed`, ...) is accepted.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from ganglion.serving.openai.errors import ApiError, invalid
-from ganglion.serving.openai.messages import Dialogue, read_dialogue
-from ganglion.serving.openai.schema_bounds import check_schema
+from ganglion.serving.openai.errors import ApiError
 from ganglion.serving.openai.settings import ServerSettings
+from ganglion.serving.vlm_request.fields import (
+    CHANGES_NOTHING,
+    GREEDY,
+    SHOWN,
+    check_length,
+    check_only,
+    check_stops,
+    read_json,
+)
+from ganglion.serving.vlm_request.messages import read_dialogue
+from ganglion.serving.vlm_request.request import VlmRequest
+from ganglion.serving.vlm_request.schema_bounds import check_schema
+from ganglion.serving.vlm_request.wrong import WrongField
 
 _READ = {
     "model",
@@ -26,20 +36,18 @@ _READ = {
     "max_completion_tokens",
     "stop",
 }
-_CHANGES_NOTHING = {
+_CHANGES_NOTHING = CHANGES_NOTHING | {
     "metadata",
     "parallel_tool_calls",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "seed",
     "service_tier",
-    "top_p",
     "user",
 }
 # Fields that are accepted with these values only: what a greedy answer in text is.
-_ONLY: Mapping[str, tuple[Any, ...]] = {
-    "temperature": (0,),
+_ONLY: Mapping[str, Sequence[Any]] = {
+    **GREEDY,
     "n": (1,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -51,28 +59,14 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
 }
-_STOPS, _STOP_LENGTH = 4, 256
-_SHOWN = 60  # characters of what a client wrote that an error repeats
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What is asked.
+    """What is asked, and whether a stream ends with a piece that counts tokens."""
 
-    dialogue        the messages
-    schema          of the answer; None for free text
-    stops           texts that end it
-    max_new_tokens  of it
-    stream          piece by piece
-    include_usage   with a last piece that counts tokens
-    """
-
-    dialogue: Dialogue
-    schema: Mapping[str, Any] | None
-    stops: tuple[str, ...]
-    max_new_tokens: int
-    stream: bool
+    request: VlmRequest
     include_usage: bool
 
 
@@ -85,61 +79,46 @@ def read_request(body: bytes, model: str, settings: ServerSettings) -> ChatReque
         settings: bounds.
 
     Raises:
-        ApiError: a field is wrong, or asks for what is not served.
+        WrongField: a field is wrong, or asks for what is not served.
+        ApiError: another model is asked for.
     """
     fields = {name: value for name, value in _json(body).items() if value is not None}
     for name, value in fields.items():
-        if name in _ONLY and not any(_same(value, one) for one in _ONLY[name]):
-            served = json.dumps(_ONLY[name][0])
-            raise invalid(f"is not served with this value: decoding is greedy, leave it out or give {served}", name)
+        if name in _ONLY:
+            check_only(name, value, _ONLY[name])
         if name not in _READ | _CHANGES_NOTHING | _ONLY.keys():
-            raise invalid("is not served", name[:_SHOWN], "unsupported_parameter")
-    asked = _of(fields, "model", str)
-    if asked is None:
-        raise invalid("is missing", "model")
-    if asked != model:
+            raise WrongField("is not served", name[:SHOWN], "unsupported_parameter")
+    named = _of(fields, "model", str)
+    if named is None:
+        raise WrongField("is missing", "model")
+    if named != model:
         raise ApiError(
-            404, f"the model {asked[:_SHOWN]!r} is not served, {model!r} is", param="model", code="model_not_found"
+            404, f"the model {named[:SHOWN]!r} is not served, {model!r} is", param="model", code="model_not_found"
         )
     options = _of(fields, "stream_options", dict) or {}
     if options and not fields.get("stream"):
-        raise invalid("comes without stream", "stream_options")
-    return ChatRequest(
+        raise WrongField("comes without stream", "stream_options")
+    request = VlmRequest(
         dialogue=read_dialogue(fields.get("messages"), settings),
         schema=_schema(_of(fields, "response_format", dict)),
         stops=_stops(fields.get("stop")),
         max_new_tokens=_length(fields, settings),
         stream=bool(_of(fields, "stream", bool)),
-        include_usage=bool(options.get("include_usage")),
     )
+    return ChatRequest(request, bool(options.get("include_usage")))
 
 
 def _json(body: bytes) -> dict[str, Any]:
-    try:
-        text = body.decode("utf-8")
-        read = json.loads(text, parse_constant=_no_number)
-        json.dumps(read, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
-    except UnicodeError:
-        raise invalid("the body is not UTF-8") from None
-    except (ValueError, RecursionError):
-        raise invalid("the body is no JSON, or nested too deep") from None
+    read = read_json(body)
     if not isinstance(read, dict):
-        raise invalid("the body is no JSON object")
+        raise WrongField("the body is no JSON object")
     return read
-
-
-def _same(value: Any, other: Any) -> bool:
-    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(text)
 
 
 def _of(fields: Mapping[str, Any], name: str, kind: type) -> Any:
     value = fields.get(name)
     if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise invalid(f"is no {kind.__name__}", name)
+        raise WrongField(f"is no {kind.__name__}", name)
     return value
 
 
@@ -147,9 +126,7 @@ def _length(fields: Mapping[str, Any], settings: ServerSettings) -> int:
     for name in ("max_completion_tokens", "max_tokens"):
         length = _of(fields, name, int)
         if length is not None:
-            if length < 1:
-                raise invalid("is less than 1", name)
-            return int(length)
+            return check_length(name, length)
     return settings.max_new_tokens
 
 
@@ -160,18 +137,13 @@ def _schema(form: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if kind == "json_object":
         return ANY_OBJECT
     if kind != "json_schema":
-        raise invalid("is none of text, json_object, json_schema", "response_format.type")
+        raise WrongField("is none of text, json_object, json_schema", "response_format.type")
     schema = (_of(form, "json_schema", dict) or {}).get("schema")
     if not isinstance(schema, dict):
-        raise invalid("is missing, or no object", "response_format.json_schema.schema")
-    check_schema(schema)
+        raise WrongField("is missing, or no object", "response_format.json_schema.schema")
+    check_schema(schema, "response_format.json_schema.schema")
     return schema
 
 
 def _stops(value: Any) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value or []
-    if not isinstance(stops, list) or len(stops) > _STOPS or not all(isinstance(one, str) and one for one in stops):
-        raise invalid(f"is no text, and no list of at most {_STOPS} texts", "stop")
-    if any(len(one) > _STOP_LENGTH for one in stops):
-        raise invalid(f"has more than {_STOP_LENGTH} characters", "stop")
-    return tuple(stops)
+    return check_stops([value] if isinstance(value, str) else value or [])

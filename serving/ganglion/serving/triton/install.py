@@ -31,8 +31,11 @@ READY = ".ready"
 PATHS = "GANGLION_PATH"  # where python models find ganglion, and in containers what it needs
 _WHEEL = "nvidia-pytriton==0.7.0"
 _NUMPY = "numpy==1.26.4"
-# What serving.policy imports, and what these import; of the versions that are installed here.
-_AS_HERE = ("onnxruntime", "flatbuffers", "packaging", "protobuf", "tokenizers", "jinja2", "markupsafe", "pillow")
+# What serving.policy and serving.vlm import, and what these import; of the versions that are installed here.
+_AS_HERE = (
+    "onnxruntime", "flatbuffers", "packaging", "protobuf", "tokenizers", "jinja2", "markupsafe", "pillow", "llguidance",
+    "pyyaml",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def find_triton(named: Path | None = None) -> TritonInstall:
     if found := named or shutil.which("tritonserver"):
         return TritonInstall(Path(found), None, {PATHS: os.pathsep.join([*_roots(), *_installed()])})
     folder = cache_dir() / "triton"
-    if not (folder / READY).is_file():
+    if not (folder / READY).is_file() or (folder / READY).read_text(encoding="utf-8") != _wanted():
         make_environment(folder)
     return from_environment(folder)
 
@@ -119,9 +122,8 @@ def make_environment(folder: Path) -> None:
     print(f"installing a Triton server into {folder} (once)", file=sys.stderr, flush=True)
     with written_aside(folder) as aside:
         venv.create(aside, with_pip=True)
-        wanted = [_WHEEL, _NUMPY, *(f"{name}=={version(name)}" for name in _AS_HERE)]
         pip = [str(aside / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run([*pip, "--no-deps", *wanted], capture_output=True, text=True)
+        done = subprocess.run([*pip, "--no-deps", *_wanted().split()], capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["no message"]
             raise GanglionError(
@@ -130,7 +132,12 @@ def make_environment(folder: Path) -> None:
                 remedy="install tritonserver yourself and name it with --tritonserver",
             )
         _add_backends(aside)
-        (aside / READY).touch()
+        (aside / READY).write_text(_wanted(), encoding="utf-8")
+
+
+def _wanted() -> str:
+    """The packages of an environment, one a line: what its READY holds, so that one of an older Ganglion is seen."""
+    return "\n".join([_WHEEL, _NUMPY, *(f"{name}=={version(name)}" for name in _AS_HERE)])
 
 
 def _add_backends(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Triton server around a bundle's policy: its command, and when it is ready."""
+"""A Triton server around a model repository: its command, and when it is ready."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ LOCAL = "127.0.0.1"  # where HTTP and metrics listen
 # What stands in Triton's log -> what to do about it.
 _FAILURES = {
     "failed to create the shared memory": "shared memory is full: see what lies in /dev/shm, or give Docker --shm-size",
+    "ModuleNotFoundError": "its environment is not whole: python -m ganglion.serving.triton.install FOLDER",
     "No space left on device": "the disk or /dev/shm is full",
 }
 _GRPC_AUTHORIZATION = "inference,health,metadata:authorization="
@@ -99,3 +100,8 @@ def explain_failure(log: str) -> str | None:
         if found:
             return said.split("\\n")[0].removesuffix(";").strip()
     return next((meaning for text, meaning in _FAILURES.items() if text in log), None)
+
+
+def has_finished(log: str) -> bool:
+    """Told to end, Triton has answered all that it had taken; it waits for streams that clients keep open, though."""
+    return "All models are stopped" in log

@@ -7,13 +7,13 @@ FOLDER/vl_encoder           the bundle's, on no more threads than leave cores fo
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import BundleError
+from ganglion.serving.triton.config_text import parameters_text, tensors_text
 from ganglion.serving.triton.install import lead_to
 
 # Triton refuses a sequence that it has no slot for only by letting it wait; the model itself says that it is full, so
@@ -121,19 +121,10 @@ def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: Polic
     if hosting.log_json is not None:
         parameters["log_json"] = str(hosting.log_json.resolve())
     return _CONFIG.format(
-        inputs="\n".join(_tensor("input", *item, optional=item[0] != "clock") for item in inputs.items()),
-        outputs="\n".join(_tensor("output", *item) for item in outputs.items()),
-        parameters="\n".join(
-            f'parameters {{ key: "{name}" value {{ string_value: {json.dumps(value)} }} }}'
-            for name, value in parameters.items()
-        ),
+        inputs=tensors_text("input", inputs, required=("clock",)),
+        outputs=tensors_text("output", outputs, required=outputs),
+        parameters=parameters_text(parameters),
         idle_us=round(hosting.idle_s * 1e6),
         candidates=_CANDIDATES,
         instances=hosting.instances,
     )
-
-
-def _tensor(side: str, name: str, form: tuple[str, list[int]], optional: bool = False) -> str:
-    kind, dims = form
-    more = " optional: true" if optional else ""
-    return f'{side} {{ name: "{name}" data_type: TYPE_{kind} dims: {dims}{more} }}'

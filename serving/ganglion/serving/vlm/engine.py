@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from ganglion.core.bundle import Bundle
 from ganglion.core.chat_request import EarlierTurn
 from ganglion.core.errors import BundleError, InputError
@@ -35,6 +37,7 @@ from ganglion.serving.vlm.session import CPU, open_session
 from ganglion.serving.vlm.text import TextPieces
 
 _DEFAULT_LIMITS = ServingLimits()
+_SIDE = 64  # of the picture that warms up, in pixels
 
 
 class VlmEngine:
@@ -74,11 +77,7 @@ class VlmEngine:
             BundleError: the bundle holds no VLM, or a file can't be loaded.
             GanglionError: ONNX Runtime fell back from the provider asked for.
         """
-        part = bundle.manifest.vlm
-        if part is None:
-            raise BundleError("holds no VLM", where=bundle.root, remedy="export one with --adapter")
-        if part.form != "onnx":
-            raise BundleError(f"holds a VLM as {part.form}, for vLLM", where=bundle.root, remedy="use --target onnx")
+        part = onnx_part(bundle)
 
         def session(name: str) -> Any:
             return open_session(bundle.path(f"vlm/{name}.onnx"), threads=threads, providers=providers)
@@ -94,6 +93,11 @@ class VlmEngine:
     def load(self) -> Load:
         """How many answers run and wait, and what memory they hold."""
         return self._scheduler.load
+
+    def warm_up(self) -> None:
+        """Write a first answer, to a picture where the model sees any: it is slower than those after it."""
+        images = [] if self.part.image_token_id is None else [np.zeros((_SIDE, _SIDE, 3), np.uint8)]
+        self.generate(images, "Warm up.", max_new_tokens=2)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer's tokens."""
@@ -194,3 +198,17 @@ class VlmEngine:
         answering = Answering(question, state, constraint, ending, self.decode, on_tokens, started)
         self._scheduler.submit(answering)
         return answering
+
+
+def onnx_part(bundle: Bundle) -> VlmPart:
+    """What a bundle says of the VLM that an engine can open.
+
+    Raises:
+        BundleError: it holds none, or one in another form.
+    """
+    part = bundle.manifest.vlm
+    if part is None:
+        raise BundleError("holds no VLM", where=bundle.root, remedy="export one with --adapter")
+    if part.form != "onnx":
+        raise BundleError(f"holds a VLM as {part.form}, for vLLM", where=bundle.root, remedy="use --target onnx")
+    return part

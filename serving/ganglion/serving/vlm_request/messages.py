@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ganglion.serving.openai.errors import invalid
-from ganglion.serving.openai.pictures import read_picture
-from ganglion.serving.openai.settings import ServerSettings
+from ganglion.serving.vlm_request.bounds import RequestBounds
+from ganglion.serving.vlm_request.pictures import read_picture
+from ganglion.serving.vlm_request.wrong import WrongField
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Dialogue:
         return sum(len(one.images) for one in (*self.history, self.turn))
 
 
-def read_dialogue(messages: Any, settings: ServerSettings) -> Dialogue:
+def read_dialogue(messages: Any, bounds: RequestBounds) -> Dialogue:
     """Check the messages and decode their URLs; images stay encoded.
 
     Raises:
-        ApiError: naming the message and part that is wrong.
+        WrongField: naming the message and part that is wrong.
     """
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
-        raise invalid("is no list of messages", "messages")
+        raise WrongField("is no list of messages", "messages")
     system = ""
     first = 0
     if messages[0].get("role") in ("system", "developer"):
@@ -55,31 +55,31 @@ def read_dialogue(messages: Any, settings: ServerSettings) -> Dialogue:
     for index, message in enumerate(messages[first:], first):
         where, role = f"messages[{index}]", message.get("role")
         if role == "user" and turn is None:
-            turn = _turn(message, where, settings)
+            turn = _turn(message, where, bounds)
         elif role == "assistant" and turn is not None:
             if message.get("tool_calls") or message.get("function_call"):
-                raise invalid("calls tools, which are not served", where)
+                raise WrongField("calls tools, which are not served", where)
             history.append(Exchange(turn.images, turn.prompt, _text(message, where)))
             turn = None
         else:
-            raise invalid(f"{role!r:.60} is not expected here: user and assistant take turns", f"{where}.role")
+            raise WrongField(f"{role!r:.60} is not expected here: user and assistant take turns", f"{where}.role")
     if turn is None:
-        raise invalid("the last message is not a user's", "messages")
+        raise WrongField("the last message is not a user's", "messages")
     dialogue = Dialogue(system, tuple(history), turn)
-    if dialogue.images > settings.images:
-        raise invalid(f"{dialogue.images} images, more than {settings.images}", "messages")
+    if dialogue.images > bounds.images:
+        raise WrongField(f"{dialogue.images} images, more than {bounds.images}", "messages")
     return dialogue
 
 
-def _turn(message: Mapping[str, Any], where: str, settings: ServerSettings) -> Exchange:
+def _turn(message: Mapping[str, Any], where: str, bounds: RequestBounds) -> Exchange:
     images = []
     for index, part in enumerate(_parts(message, where)):
         if part.get("type") == "image_url":
             place, image = f"{where}.content[{index}].image_url", part.get("image_url")
             url = image.get("url") if isinstance(image, dict) else None
             if not isinstance(url, str):
-                raise invalid("has no url", place)
-            images.append(read_picture(url, f"{place}.url", settings.image_pixels))
+                raise WrongField("has no url", place)
+            images.append(read_picture(url, f"{place}.url", bounds.image_pixels))
     return Exchange(tuple(images), _text(message, where, other="image_url"))
 
 
@@ -90,10 +90,10 @@ def _text(message: Mapping[str, Any], where: str, other: str = "") -> str:
         place = f"{where}.content[{index}]"
         if part.get("type") == "text":
             if not isinstance(part.get("text"), str):
-                raise invalid("has no text", place)
+                raise WrongField("has no text", place)
             said.append(part["text"])
         elif not other or part.get("type") != other:
-            raise invalid(f"a part of type {part.get('type')!r:.60} is not served here", f"{place}.type")
+            raise WrongField(f"a part of type {part.get('type')!r:.60} is not served here", f"{place}.type")
     return "".join(said)
 
 
@@ -102,5 +102,5 @@ def _parts(message: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if not isinstance(content, list) or not content or not all(isinstance(part, dict) for part in content):
-        raise invalid("is no text and no list of parts", f"{where}.content")
+        raise WrongField("is no text and no list of parts", f"{where}.content")
     return content

@@ -13,37 +13,40 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from ganglion.serving.openai.errors import invalid
+from ganglion.serving.vlm_request.wrong import WrongField
 
 _BYTES = 64_000
 _DEPTH = 64
 _STATES = 20_000
 _DECIMALS = 12
-_PARAM = "response_format.json_schema.schema"
 
 
-def check_schema(schema: Mapping[str, Any]) -> None:
+def check_schema(schema: Mapping[str, Any], param: str) -> None:
     """Refuse a schema that is too large, too deep, or of too many states.
 
+    Args:
+        schema: a client's.
+        param: the field that it came in.
+
     Raises:
-        ApiError: it is.
+        WrongField: it is.
     """
     multiples: list[Decimal] = []
     for key, value, depth in _walk(schema):
         if depth > _DEPTH:
-            raise invalid(f"the schema is nested more than {_DEPTH} deep", _PARAM)
+            raise WrongField(f"the schema is nested more than {_DEPTH} deep", param)
         if key == "multipleOf" and isinstance(value, int | float) and not isinstance(value, bool):
             multiples.append(abs(Decimal(str(value))))
     if len(json.dumps(schema)) > _BYTES:
-        raise invalid(f"the schema has more than {_BYTES} bytes", _PARAM)
+        raise WrongField(f"the schema has more than {_BYTES} bytes", param)
     if any(value > _STATES for value in multiples):
-        raise invalid(f"multipleOf is more than {_STATES}", _PARAM)
+        raise WrongField(f"multipleOf is more than {_STATES}", param)
     digits = max((-int(value.as_tuple().exponent) for value in multiples), default=0)
     if digits > _DECIMALS:
-        raise invalid(f"multipleOf has {digits} decimals", _PARAM)
+        raise WrongField(f"multipleOf has {digits} decimals", param)
     whole = [int(value.scaleb(max(digits, 0))) for value in multiples]
     if sum(whole) > _STATES or math.lcm(*(value for value in set(whole) if value)) > _STATES:
-        raise invalid(f"all multipleOf together make more than {_STATES} states", _PARAM)
+        raise WrongField(f"all multipleOf together make more than {_STATES} states", param)
 
 
 def _walk(schema: Any) -> Iterator[tuple[object, Any, int]]:
