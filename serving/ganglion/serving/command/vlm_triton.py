@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import Any
 
+from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task, task_names
 from ganglion.serving.command.vlm_config import VlmServeConfig
 from ganglion.serving.command.vlm_onnx import one_bundle, serving_limits
@@ -23,8 +24,9 @@ def serve(config: VlmServeConfig) -> int:
         BundleError: the bundle holds no VLM that can be served so.
         GanglionError: the server did not come up, or ended by itself.
     """
-    limits = serving_limits(config.local)
-    options = config.triton
+    if config.local.log_json is not None:
+        raise InputError("--local.log_json is not for the backend triton", remedy="its events are in --triton.log")
+    limits, options = serving_limits(config.local), config.triton
     ports = TritonPorts(
         options.grpc_port,
         config.port,
