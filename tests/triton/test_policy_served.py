@@ -41,6 +41,7 @@ class Serve(ServeCommand):
     """The command on ports that are free."""
 
     def __init__(self, bundle, folder, *options):
+        self.bundle, self.folder = bundle, folder
         self.grpc, self.http, self.metrics = free_port(), free_port(), free_port()
         arguments = ["policy", str(bundle.root), "--grpc_port", str(self.grpc), "--http_port", str(self.http),
                      "--metrics_port", str(self.metrics), "--tritonserver", str(VENV),

@@ -139,6 +139,12 @@ COMMANDS: dict[str, Command] = {
         "serve a bundle's VLM by OpenAI's protocol, or in Triton",
         "serve",
     ),
+    "serve all": Command(
+        "ganglion.serving.command.all_config:AllServeConfig",
+        "ganglion.serving.command.all:run",
+        "serve a bundle's policy and its VLM, each in a server of its own",
+        "serve",
+    ),
     "doctor": Command(
         "ganglion.core.doctor:DoctorConfig",
         "ganglion.core.doctor:run",

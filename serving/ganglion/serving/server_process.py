@@ -50,25 +50,36 @@ class ServerProcess:
         log: file that takes what it prints; written anew.
         shared: how the names of its shared memory begin, of it alone: where it is killed, none of that is left. "" for
             a server that has none of a known name.
+        said: file for its standard output, apart from the log.
+        asked: set by SIGINT and SIGTERM; give several servers the same, and they end together.
 
     Raises:
         GanglionError: it can't be started.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, shared: str = ""
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        shared: str = "",
+        *,
+        said: Path | None = None,
+        asked: threading.Event | None = None,
     ) -> None:
         self.name, self.log, self._shared = name, log, shared
-        self._asked, self._handlers = threading.Event(), ExitStack()
+        self._asked, self._handlers = asked or threading.Event(), ExitStack()
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with log.open("wb") as output:
+            log.write_bytes(b"")
+            with log.open("ab") as errors, (said or log).open("ab") as output:
                 self._process = subprocess.Popen(
                     command,
                     env=dict(environment),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stderr=errors,
                     start_new_session=True,
                     preexec_fn=_end_with_parent,
                 )
@@ -102,8 +113,8 @@ class ServerProcess:
             while time.monotonic() < end_s:
                 if self._asked.is_set():
                     raise GanglionError("was told to end before it served", where=self.name)
-                if self._process.poll() is not None:
-                    raise self._failure(f"ended with status {self._process.returncode}", explain)
+                if self.ended:
+                    raise self.failure(explain)
                 with suppress(OSError):
                     if is_ready():
                         return
@@ -129,12 +140,21 @@ class ServerProcess:
             GanglionError: it ended by itself, or was ended for being of no use.
         """
         while not self._asked.wait(_POLL_S):
-            if self._process.poll() is not None:
-                raise self._failure(f"ended with status {self._process.returncode}", explain)
+            if self.ended:
+                raise self.failure(explain)
             if (why := problem()) is not None:
                 self.stop()
                 raise self._failure(f"was ended, {why}", explain)
         return 0 if self.stop(has_finished=has_finished) else 1
+
+    @property
+    def ended(self) -> bool:
+        """Its process is not there any more."""
+        return self._process.poll() is not None
+
+    def failure(self, explain: Callable[[str], str | None] = lambda said: None) -> GanglionError:
+        """What to say of one that has ended by itself; `explain` as for `wait_until_ready`."""
+        return self._failure(f"ended with status {self._process.returncode}", explain)
 
     def stop(
         self,
@@ -154,7 +174,7 @@ class ServerProcess:
         ended = finished = False
         end_s = time.monotonic() + grace_s
         while not ended and time.monotonic() < end_s:
-            ended = self._process.poll() is not None
+            ended = self.ended
             if not ended and not finished and has_finished(_end_of(self.log)):
                 finished, end_s = True, min(end_s, time.monotonic() + leave_s)
             time.sleep(0 if ended else _POLL_S)
