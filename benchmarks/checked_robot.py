@@ -76,7 +76,14 @@ class Stream:
 def record_dtype(robot: RobotSpec) -> np.dtype[Any]:
     """One reply, as it is kept in a file."""
     shape = robot.actions.horizon, robot.actions.dim
-    numbers = [("hop", "<i8"), ("last_seq", "<i8"), ("stamp_ns", "<i8"), ("vl_age_ms", "<f8"), ("trip_ms", "<f8")]
+    numbers = [
+        ("hop", "<i8"),
+        ("last_seq", "<i8"),
+        ("stamp_ns", "<i8"),
+        ("vl_age_ms", "<f8"),
+        ("trip_ms", "<f8"),
+        ("sent_ns", "<i8"),
+    ]
     return np.dtype([*numbers, ("ready", "?"), ("flags", "<u2"), ("chunk", "<f4", shape)])
 
 
@@ -107,12 +114,12 @@ def drive(
         index = stream.start + number
         for frame in stream.frames(index):
             client.send_frame(frame)
-        sent = time.perf_counter()
+        sent_ns = time.monotonic_ns()
         reply = client.send_hop(stream.hop(index))
-        trip_ms = 1e3 * (time.perf_counter() - sent)
+        trip_ms = (time.monotonic_ns() - sent_ns) / 1e6
         if reply is None:
             raise SystemExit(f"hop {index} was whole, and had no reply")
-        keep(_row(dtype, index, reply, trip_ms).tobytes())
+        keep(_row(dtype, index, reply, sent_ns, trip_ms).tobytes())
 
 
 def read_records(path: Path, robot: RobotSpec) -> npt.NDArray[Any]:
@@ -210,10 +217,12 @@ def _faults(row: Any, flags: set[str], wanted: Reply, blind: bool, verdict: Verd
         yield f"is {apart:.2g} off"
 
 
-def _row(dtype: np.dtype[Any], index: int, reply: Reply, trip_ms: float) -> npt.NDArray[Any]:
+def _row(dtype: np.dtype[Any], index: int, reply: Reply, sent_ns: int, trip_ms: float) -> npt.NDArray[Any]:
     bits = sum(1 << _FLAGS.index(flag) for flag in reply.flags)
     age = np.nan if reply.vl_age_ms is None else reply.vl_age_ms
-    return np.array((index, reply.last_seq, reply.stamp_ns, age, trip_ms, reply.ready, bits, reply.chunk), dtype)
+    return np.array(
+        (index, reply.last_seq, reply.stamp_ns, age, trip_ms, sent_ns, reply.ready, bits, reply.chunk), dtype
+    )
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,21 @@ from ganglion.core.specs import RobotSpec
 SAMPLE_TYPES = (np.dtype(np.float16), np.dtype(np.float32))
 
 
+def check_length(hop: Hop, robot: RobotSpec) -> None:
+    """See that a message has no more samples than can matter: what a stranger sends at once, others wait for.
+
+    Raises:
+        InputError: they are more than two windows.
+    """
+    most = 2 * robot.sensors[0].window_samples if robot.sensors else 1
+    if len(hop.samples) > most:
+        raise InputError(
+            f"holds {len(hop.samples)} samples",
+            where="policy request",
+            remedy=f"send at most {most}; no chunk depends on more than a window",
+        )
+
+
 def check_hop(hop: Hop, robot: RobotSpec) -> None:
     """See whether samples and state are of the robot's shapes.
 
