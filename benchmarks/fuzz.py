@@ -188,11 +188,11 @@ class Sender:
             return self._socket(message)
         try:
             if message.door == "stream":
-                return self._stream(message.body)
+                return self._stream(message)
             method = message.method or "ModelInfer"
             call = self._channel.unary_unary(SERVICE + method)
             raw = call(message.body, timeout=2 * self._bound_s)
-            return self._reply(pb.ModelInferResponse.FromString(raw)) if method == "ModelInfer" else "ok"
+            return self._reply(pb.ModelInferResponse.FromString(raw), message) if method == "ModelInfer" else "ok"
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 return "silence"
@@ -202,16 +202,22 @@ class Sender:
         """End the connection."""
         self._channel.close()
 
-    def _stream(self, raw: bytes) -> str:
+    def _stream(self, message: Wrong) -> str:
         call = self._channel.stream_stream(f"{SERVICE}ModelStreamInfer")
-        found = [pb.ModelStreamInferResponse.FromString(one) for one in call(iter([raw]), timeout=2 * self._bound_s)]
+        found = [
+            pb.ModelStreamInferResponse.FromString(one) for one in call(iter([message.body]), timeout=2 * self._bound_s)
+        ]
         if len(found) != 1:
             return f"error: {len(found)} answers"
-        return f"error: {found[0].error_message}" if found[0].error_message else self._reply(found[0].infer_response)
+        return (
+            f"error: {found[0].error_message}"
+            if found[0].error_message
+            else self._reply(found[0].infer_response, message)
+        )
 
-    def _reply(self, response: Any) -> str:
-        if response.model_name != "policy":
-            return "ok"
+    def _reply(self, response: Any, message: Wrong) -> str:
+        if message.kind == "parameters":
+            return "ok"  # it may have asked for one output only
         try:
             read_reply(from_message(response))
         except InputError as error:
