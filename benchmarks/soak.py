@@ -49,7 +49,7 @@ HOLD_AFTER_MS = 5_000.0
 IDLE_S = 5.0
 SAMPLE_S = 2.0  # between looks at the memory
 MOST_CREEP = 0.02
-_GENERATION, _LAST = 10**9, 4 * 10**11  # first hops: stamps of 20 ms each stay within 63 bits of nanoseconds
+_GENERATION, _LAST = 10**9, 2 * 10**11  # first hops: stamps, of 20 ms each, stay below 2^62 ns
 
 
 def main() -> int:
