@@ -75,7 +75,7 @@ def main() -> int:
 
                 found = fuzz_vlm(folder, options.bundle, options.messages, options.seed, options.bound)
             else:
-                bundle = open_bundle(options.bundle or random_bundle(folder, size="tiny", triton=True))
+                bundle = open_bundle(options.bundle or random_bundle(folder, size="tiny"))
                 found = fuzz(bundle, folder, options)
         except GanglionError as error:
             parser.error(str(error))

@@ -48,7 +48,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
-            bundle = open_bundle(options.bundle or random_bundle(folder, size="tiny", triton=True))
+            bundle = open_bundle(options.bundle or random_bundle(folder, size="tiny"))
             found, verdict = restarts(bundle, folder, options)
         except GanglionError as error:
             parser.error(str(error))

@@ -47,7 +47,7 @@ def main() -> int:
     hardware = machine("onnxruntime", "tritonclient")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        root = options.bundle or random_bundle(folder, size="tiny", triton=True)
+        root = options.bundle or random_bundle(folder, size="tiny")
         try:
             found = compare(open_bundle(root), folder, options)
             if options.bundle and options.record:
