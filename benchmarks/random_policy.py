@@ -11,12 +11,15 @@ from ganglion.core.manifest import FORMAT_VERSION, Manifest
 from ganglion.core.specs import RobotSpec, default_robot, to_dict
 
 
-def random_bundle(folder: Path, robot: RobotSpec | None = None, *, more_gflop: float = 0.0) -> Path:
-    """The `small` policy of a robot, by default the default one, with random weights. Needs the export extra.
+def random_bundle(
+    folder: Path, robot: RobotSpec | None = None, size: str = "small", *, more_gflop: float = 0.0
+) -> Path:
+    """The policy of a robot, by default the default one, with random weights. Needs the export extra.
 
     Args:
         folder: takes the policy and its bundle.
         robot: None for the default one.
+        size: of the policy.
         more_gflop: work that is added to the camera side, of no effect on what it gives; the offline backbone is tiny.
     """
     import torch
@@ -39,7 +42,7 @@ def random_bundle(folder: Path, robot: RobotSpec | None = None, *, more_gflop: f
         vl = {**facts.to_dict(), "instruction": "Touch the bright mark.", "age_ms": [0, 150]}
         backbone, width = Backbone(facts, "cpu"), facts.vl_width
     torch.manual_seed(0)
-    network = PolicyNetwork(policy_config(robot, "small", vl_width=width))
+    network = PolicyNetwork(policy_config(robot, size, vl_width=width))
     sizes = robot.sensors[0].channels, robot.actions.dim
     norm = Normalization(*(Scale(np.zeros(size, np.float32), np.ones(size, np.float32)) for size in sizes))
     VLAPolicy(network, robot, norm, vl, backbone).save_pretrained(trained)

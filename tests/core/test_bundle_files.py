@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ganglion.core.bundle import open_bundle, seal_bundle
+from ganglion.core.bundle import open_bundle, record_parity, seal_bundle
 from ganglion.core.errors import BundleError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, ParityRow, PolicyPart
 from ganglion.core.normalization import Normalization, Scale, write_normalization
@@ -108,3 +108,23 @@ def test_a_folder_that_is_no_bundle_is_refused_in_one_line(tmp_path, content):
     with pytest.raises(BundleError) as error:
         open_bundle(tmp_path)
     assert "manifest.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_measured_of_a_bundle_later_joins_its_parity_table_and_gives_way_to_the_next(tmp_path):
+    root, files = make(tmp_path), open_bundle(tmp_path).manifest.files
+    for apart in (2e-5, 3e-6):
+        row = ParityRow("policy", "served", "in-process", 30, apart, {}, {"max_abs": 1e-5})
+        record_parity(root, row)
+    manifest = open_bundle(root).manifest
+    assert manifest.files == files
+    assert [(one.stage, one.max_abs) for one in manifest.parity] == [("onnx", 1e-6), ("served", 3e-6)]
+    assert manifest.parity[1].failures() == []
+
+
+def test_nothing_is_recorded_of_a_bundle_that_is_damaged(tmp_path):
+    root = make(tmp_path)
+    before = (root / "manifest.json").read_bytes()
+    (root / "norm.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"norm.json: has changed since export"):
+        record_parity(root, ParityRow("policy", "served", "in-process", 30, 0.0))
+    assert (root / "manifest.json").read_bytes() == before

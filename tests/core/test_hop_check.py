@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganglion.core.errors import InputError
-from ganglion.core.hop_check import check_hop
+from ganglion.core.hop_check import check_hop, check_length
 from ganglion.core.messages import Hop
 from ganglion.core.specs import ChannelGroup, StateSpec, default_robot
 
@@ -40,3 +40,17 @@ def test_a_robot_without_sensor_or_state_sends_rows_of_nothing():
         check_hop(Hop(0, 0, GOOD), bare)
     with pytest.raises(InputError, match="send none: its spec has no state"):
         check_hop(Hop(0, 0, np.zeros((1, 0), np.float32), np.zeros(2, np.float32)), bare)
+
+
+def test_a_message_holds_two_windows_at_most():
+    window = TIP.window_samples
+    check_length(Hop(0, 0, np.zeros((2 * window, 3), np.float16)), ROBOT)
+    with pytest.raises(InputError, match=rf"holds {2 * window + 1} samples; send at most {2 * window}"):
+        check_length(Hop(0, 0, np.zeros((2 * window + 1, 3), np.float16)), ROBOT)
+
+
+def test_a_robot_without_sensor_asks_for_a_bounded_number_of_chunks():
+    bare = replace(ROBOT, sensors=())
+    check_length(Hop(0, 0, np.zeros((100, 0), np.float16)), bare)
+    with pytest.raises(InputError, match="holds 101 samples"):
+        check_length(Hop(0, 0, np.zeros((101, 0), np.float16)), bare)

@@ -22,13 +22,14 @@ from ganglion.core.policy_wire import (
 )
 
 STAMPS = st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.integers(0, 2**62 - 1)
 
 
 @given(
     st.sampled_from([np.float16, np.float32]),
     st.integers(0, 30),
-    STAMPS,
-    st.none() | st.text(),
+    NUMBERS,
+    st.none() | st.text(max_size=200),
     st.binary(max_size=20),
     st.lists(st.tuples(st.text(), STAMPS, st.binary()), max_size=3),
     st.booleans(),
@@ -88,12 +89,26 @@ def of(*values):
         ({"instruction": of(b"a", b"b")}, "'instruction' has shape"),
         ({"prime": np.array([], bool)}, "'prime' has shape"),
         ({"token": of()}, "'token' has shape"),
+        ({"clock": np.array([-1, 0])}, "'clock' is -1, 0; number samples from 0 on"),
+        ({"clock": np.array([2**63 - 1, 0])}, "'clock' is 9223372036854775807, 0"),
+        ({"clock": np.array([0, -(2**63)])}, "'clock' is 0, -9223372036854775808"),
+        ({"instruction": of(b"a" * 1025)}, "instruction has 1025 bytes; send at most 1024"),
+        (
+            {"frames": of(*[b"x"] * 65), "frame_cameras": of(*[b"x"] * 65), "frame_stamps_ns": np.zeros(65, np.int64)},
+            "holds 65 frames; send the newest of each camera",
+        ),
     ],
 )
 def test_a_request_that_contradicts_itself_is_refused_in_a_line(changed, said):
     with pytest.raises(InputError, match=said) as refused:
         read_request(tensors(**changed))
     assert "\n" not in str(refused.value)
+
+
+def test_what_is_within_its_bounds_by_one_is_read():
+    most = tensors(clock=np.array([2**62 - 1, 1 - 2**62]), instruction=of(b"a" * 1024))
+    found = read_request(most)
+    assert (found.hop.first_seq, found.hop.stamp_ns, len(found.instruction)) == (2**62 - 1, 1 - 2**62, 1024)
 
 
 def test_a_reply_that_is_none_is_refused():

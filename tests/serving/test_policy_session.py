@@ -376,6 +376,19 @@ def test_a_frame_that_does_not_fit_the_spec_is_refused_at_once(seeing_engine, fr
         seeing_engine.session().send_frame(frame)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "EPS"])
+def test_a_frame_is_a_jpeg_or_a_png_and_no_other_decoder_is_tried(seeing_engine, kind):
+    def encoded(kind):
+        out = io.BytesIO()
+        Image.new("RGB", (84, 56)).save(out, kind)
+        return Frame("scene", 0, out.getvalue())
+
+    session = seeing_engine.session()
+    session.send_frame(encoded("PNG"))
+    with pytest.raises(InputError, match="camera scene: frame is no image"):
+        session.send_frame(encoded(kind))
+
+
 def test_a_truncated_frame_is_flagged_and_the_older_features_age_on(seeing_engine):
     session, samples = seeing_engine.session(), stream(WINDOW)
     seen(session, picture(1), stamp(WINDOW - 1) - 100_000_000)

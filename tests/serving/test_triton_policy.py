@@ -1,6 +1,7 @@
 """What Triton is told of a policy, and what is said where there is no Triton."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,16 +80,23 @@ def test_a_robot_without_cameras_needs_no_triton_models_and_one_with_them_does(t
     assert write_repository(bundle(replace(ROBOT, cameras=())), tmp_path / "blind", PolicyHosting()) == ["policy"]
     with pytest.raises(BundleError, match="holds no Triton models; export it with --target triton"):
         write_repository(bundle(ROBOT), tmp_path / "seeing", PolicyHosting())
-    (tmp_path / "triton" / "vl_encoder" / "1").mkdir(parents=True)
+    exported, names = tmp_path / "triton" / "vl_encoder", set()
+    (exported / "1").mkdir(parents=True)
     threads = 'parameters {\n  key: "intra_op_thread_count"\n  value {\n    string_value: "4"\n  }\n}\n'
-    (tmp_path / "triton" / "vl_encoder" / "config.pbtxt").write_text(f"max_batch_size: 4\n{threads}")
+    text = 'name: "{}"\nmax_batch_size: 8\n'
+    (exported / "config.pbtxt").write_text(text.format("vl_encoder") + threads)
     for most, taken in ((2, 2), (16, 4)):
         folder = tmp_path / f"both {most}"
-        assert write_repository(bundle(ROBOT), folder, PolicyHosting(vl_threads=most)) == ["policy", "vl_encoder"]
-        assert (folder / "vl_encoder" / "1").resolve() == tmp_path / "triton" / "vl_encoder" / "1"
-        assert (folder / "vl_encoder" / "config.pbtxt").read_text() == (
-            f"max_batch_size: 4\n{threads.replace('4', str(taken))}"
-        )
+        policy, encoder = write_repository(bundle(ROBOT), folder, PolicyHosting(vl_threads=most))
+        assert policy == "policy"
+        assert (folder / encoder / "1").resolve() == exported / "1"
+        own = text.format(encoder) + threads.replace("4", str(taken))
+        assert (folder / encoder / "config.pbtxt").read_text() == own
+        given = text_format.Parse((folder / "policy/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+        assert given.parameters["vl_encoder"].string_value == encoder
+        assert re.fullmatch(r"vl_encoder-[0-9a-f]{32}", encoder)
+        names.add(encoder)
+    assert len(names) == 2, "nobody guesses it"
 
 
 INSTALL = TritonInstall(SimpleNamespace(__str__=lambda self: "tritonserver"), None, {})
@@ -97,7 +105,9 @@ PORTS = {"grpc_port": 1, "http_port": 2, "metrics_port": 3}
 
 def options(binding):
     command = triton_command(INSTALL, "repository", ["policy"], binding, **PORTS, shared="ganglion_1")
-    return dict(one.removeprefix("--").split("=", 1) for one in command[1:] if "=" in one)
+    given = dict(one.removeprefix("--").split("=", 1) for one in command[1:] if "=" in one)
+    closed = [one.partition("=")[2] for one in command if one.startswith("--grpc-restricted-protocol")]
+    return given | {"closed": closed}
 
 
 def test_beyond_this_machine_only_grpc_listens_and_it_is_guarded(tmp_path):
@@ -109,7 +119,18 @@ def test_beyond_this_machine_only_grpc_listens_and_it_is_guarded(tmp_path):
     assert beyond["grpc-address"] == "0.0.0.0"
     assert {beyond[f"{name}-address"] for name in ("http", "metrics")} == {"127.0.0.1"}
     assert beyond["grpc-use-ssl"] == "true"
-    assert beyond["grpc-restricted-protocol"].endswith("authorization=0123456789abcdef")
+    assert beyond["grpc-restricted-protocol"] == "inference,health,metadata:authorization=0123456789abcdef"
+
+
+def test_what_operates_a_server_is_closed_by_a_key_that_is_another_each_time():
+    (closed,), (again,) = (options(Binding())["closed"] for _ in range(2))
+    protocols, _, key = closed.partition(":operator=")
+    assert {*protocols.split(",")} == {
+        "model-repository", "shared-memory", "trace", "logging", "model-config", "statistics",
+    }  # fmt: skip
+    assert len(key) == 32
+    assert key not in again
+    assert options(Binding())["http-restricted-api"].startswith("model-repository,shared-memory,trace,logging")
 
 
 def test_a_bundle_that_the_model_refuses_is_said_in_its_own_words():

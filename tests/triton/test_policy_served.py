@@ -259,6 +259,24 @@ def test_a_session_can_not_be_taken_over(serve, samples):
     assert isinstance(read_error(asked(serve, good(samples), sequence=4003, start=False)), NoSession)
 
 
+def test_who_knows_a_robots_sequence_can_cost_it_a_hop_and_nothing_more(serve, samples):
+    """Triton itself ends a sequence when it is told to: 62 random bits are what guards it, and the robot goes on."""
+    with serve.client() as remote:
+        for index in range(60):
+            remote.send_hop(hop(samples, index))
+        for start, end in ((False, False), (True, False), (False, True), (True, True)):
+            message = to_message("policy", {**good(samples), "token": of(b"x")}, sequence=remote._sequence,
+                                 start=start, end=end)  # fmt: skip
+            with grpc.insecure_channel(f"127.0.0.1:{serve.grpc}") as channel:
+                stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+                (answer,) = stub.ModelStreamInfer(iter([message]), timeout=WAIT_S)
+            assert isinstance(read_error(answer.error_message), NoSession)
+            found = [{*remote.send_hop(hop(samples, index + step)).flags} for step in (1, 2, 3)]
+            index += 3
+            cost = [{"refused"}, {"gap", "no_frame"}] if end else [{"no_frame"}, {"no_frame"}]
+            assert found == [*cost, {"no_frame"}], (start, end)
+
+
 def test_with_certificate_and_token_only_who_has_both_is_served(bundle, samples, tmp_path):
     key, certificate, token = tmp_path / "key.pem", tmp_path / "certificate.pem", tmp_path / "token"
     subprocess.run(

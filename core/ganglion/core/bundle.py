@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.core.errors import BundleError, InputError
-from ganglion.core.manifest import Manifest, manifest_from_dict
+from ganglion.core.manifest import Manifest, ParityRow, manifest_from_dict
 from ganglion.core.normalization import Normalization, read_normalization
 from ganglion.core.paths import write_json
 from ganglion.core.specs import RobotSpec, robot_from_dict
@@ -86,6 +86,20 @@ def open_bundle(root: Path | str) -> Bundle:
         if name not in manifest.files:
             raise BundleError("is not listed in the manifest", where=root / name, remedy="export again")
     return Bundle(root, manifest, robot, norm)
+
+
+def record_parity(root: Path, row: ParityRow) -> None:
+    """Add what was measured of a whole bundle to its parity table, in the place of that stage's earlier row.
+
+    The manifest alone is written anew, at once or not at all; it is the one file that no hash is kept of.
+
+    Raises:
+        BundleError: the bundle is damaged, and is left as it is.
+    """
+    manifest = open_bundle(root).manifest
+    this = (row.part, row.stage, row.against)
+    others = tuple(one for one in manifest.parity if (one.part, one.stage, one.against) != this)
+    write_json(root / MANIFEST, replace(manifest, parity=(*others, row)).to_dict())
 
 
 def sha256_file(path: Path) -> str:

@@ -8,7 +8,23 @@ from ganglion.core.errors import InputError
 from ganglion.core.messages import Hop
 from ganglion.core.specs import RobotSpec
 
+_MOST_TICKS = 100  # at once, of a robot without a sensor: two seconds of a control loop at 50 Hz
 SAMPLE_TYPES = (np.dtype(np.float16), np.dtype(np.float32))
+
+
+def check_length(hop: Hop, robot: RobotSpec) -> None:
+    """See that a message has no more samples than can matter: what a stranger sends at once, others wait for.
+
+    Raises:
+        InputError: they are more than two windows, or than two seconds of ticks.
+    """
+    most = 2 * robot.sensors[0].window_samples if robot.sensors else _MOST_TICKS
+    if len(hop.samples) > most:
+        raise InputError(
+            f"holds {len(hop.samples)} samples",
+            where="policy request",
+            remedy=f"send at most {most}; no chunk depends on more than a window",
+        )
 
 
 def check_hop(hop: Hop, robot: RobotSpec) -> None:

@@ -28,6 +28,8 @@ from ganglion.core.messages import Frame, Hop, Reply
 Tensors = dict[str, npt.NDArray[Any]]
 _SAMPLES = {"samples_fp16": np.dtype(np.float16), "samples_fp32": np.dtype(np.float32)}
 _WHERE = "policy request"
+_MOST_NUMBER = 1 << 62  # of sequence numbers and stamps: what follows on them is an int64, too
+_MOST_INSTRUCTION, _MOST_FRAMES = 1024, 64  # bytes of a goal in words; pictures at once
 
 
 class NoSession(GanglionError):
@@ -89,16 +91,22 @@ def read_request(tensors: Mapping[str, npt.NDArray[Any]]) -> PolicyRequest:
     """A request from its tensors, which may come from anybody.
 
     Raises:
-        InputError: tensors are missing or contradict each other, or a text is not UTF-8.
+        InputError: tensors are missing or contradict each other, a text is not UTF-8, or something is beyond its bound.
     """
     samples = [tensors[name] for name in _SAMPLES if name in tensors]
     if len(samples) != 1:
         raise InputError(f"holds {len(samples)} tensors of samples", where=_WHERE, remedy=f"send one of {[*_SAMPLES]}")
     first_seq, stamp_ns = (int(value) for value in _sized(tensors, "clock", 2))
+    if not (0 <= first_seq < _MOST_NUMBER and abs(stamp_ns) < _MOST_NUMBER):
+        raise InputError(f"'clock' is {first_seq}, {stamp_ns}", where=_WHERE, remedy="number samples from 0 on")
     state = tensors.get("state")
     frames = tensors.get("frames", np.empty(0, object))
+    if len(frames) > _MOST_FRAMES:
+        raise InputError(f"holds {len(frames)} frames", where=_WHERE, remedy="send the newest of each camera")
     cameras, stamps = _sized(tensors, "frame_cameras", len(frames)), _sized(tensors, "frame_stamps_ns", len(frames))
     instruction = tensors.get("instruction")
+    if instruction is not None and len(said := _sized(tensors, "instruction", 1)[0]) > _MOST_INSTRUCTION:
+        raise InputError(f"instruction has {len(said)} bytes", where=_WHERE, remedy=f"send at most {_MOST_INSTRUCTION}")
     return PolicyRequest(
         Hop(first_seq, stamp_ns, samples[0], None if state is None else state.astype(np.float32, copy=False)),
         prime="prime" in tensors and bool(_sized(tensors, "prime", 1)[0]),

@@ -45,6 +45,7 @@ def run(config: PolicyServeConfig) -> int:
         named=config.tritonserver,
         log=config.log,
         greeting=_endpoints(config),
+        asked_by_http=False,
         problem=Pulse(lambda: read_metrics(config.metrics_port)).problem,
     )
 

@@ -13,6 +13,8 @@ from ganglion.core.specs import CameraSpec, RobotSpec
 from ganglion.serving.policy.vl_encoder import VlFeatures
 from ganglion.serving.policy.vl_refresh import VlRefresh, VlRequest
 
+_FORMATS = ("JPEG", "PNG")  # Pillow knows many more, and runs another program to decode one of them
+
 
 class Sight:
     """Frames come from any thread, features from a refresh thread; what it assigns is read once per hop.
@@ -68,7 +70,7 @@ class Sight:
 def _check_image(frame: Frame, camera: CameraSpec) -> None:
     """Look at the header only: decoding is the refresh threads' work."""
     try:
-        with Image.open(io.BytesIO(frame.jpeg)) as image:
+        with Image.open(io.BytesIO(frame.jpeg), formats=_FORMATS) as image:
             size = upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())

@@ -20,6 +20,9 @@ _FAILURES = {
     "No space left on device": "the disk or /dev/shm is full",
 }
 _GRPC_AUTHORIZATION = "inference,health,metadata:authorization="
+# With these a stranger could unload the models, map a stub's shared memory, or have Triton write a file of his choice.
+_OPERATING = "model-repository,shared-memory,trace,logging"
+_LOOKING = "model-config,statistics"  # these say where the bundle lies and what its models are called
 
 
 def triton_command(
@@ -32,11 +35,17 @@ def triton_command(
     http_port: int,
     metrics_port: int,
     shared: str,
+    asked_by_http: bool = True,
 ) -> list[str]:
     """The command line; `shared` is how the names of its shared memory begin.
 
+    `asked_by_http` says whether models may be asked over HTTP, too. Triton 2.51 dies of a tensor in JSON whose shape is
+    2^62: who needs it not should close it, also on a machine that is shared with nobody.
+
+    What operates a server rather than asks it is closed to everybody, by a key that is told to nobody.
     HTTP has neither TLS nor token in Triton: wherever robots are served, HTTP and metrics are for this machine alone.
     """
+    nobodys = secrets.token_hex(16)
     options = [
         f"--model-repository={repository}",
         "--model-control-mode=explicit",
@@ -50,6 +59,8 @@ def triton_command(
         f"--http-port={http_port}",
         f"--metrics-address={LOCAL}",
         f"--metrics-port={metrics_port}",
+        f"--grpc-restricted-protocol={_OPERATING},{_LOOKING}:operator={nobodys}",
+        f"--http-restricted-api={_OPERATING}{'' if asked_by_http else ',inference'}:operator={nobodys}",
         "--strict-readiness=true",
         "--exit-timeout-secs=20",
     ]

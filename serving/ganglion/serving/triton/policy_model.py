@@ -1,7 +1,7 @@
 """The model `policy` in Triton: a `PolicyHost` behind the sequence batcher, one sequence for one robot.
 
-A correlation id is a robot. The server hands over one message at a time. Frames go to the model `vl_encoder` from
-threads of their own, where those of several robots share a run; no hop waits for one.
+A correlation id is a robot. The server hands over one message at a time. Frames go to the cameras' graph, a model of
+its own, from threads of their own, where those of several robots share a run; no hop waits for one.
 
 Runs in the python backend's process, whose numpy may be 1.26.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,12 @@ import triton_python_backend_utils as triton  # the python backend's own
 from ganglion.core.bundle import open_bundle
 from ganglion.core.errors import GanglionError
 from ganglion.core.event_log import log_events
+from ganglion.core.hop_check import check_length
 from ganglion.core.policy_wire import PolicyRequest, error_text, read_request, reply_tensors
 from ganglion.serving.policy.engine import PolicyEngine
 from ganglion.serving.policy.host import PolicyHost
 from ganglion.serving.policy.observer import HostObserver
 from ganglion.serving.triton.metrics import TritonSink
-
-VL_ENCODER = "vl_encoder"
 
 
 class TritonPythonModel:
@@ -42,10 +42,10 @@ class TritonPythonModel:
         self._engine = PolicyEngine.open(
             open_bundle(Path(given["bundle"])),
             hold_after_ms=float(given["hold_after_ms"]),
-            vl_runner=encode,
+            vl_runner=partial(encode, given.get("vl_encoder", "")),
             vl_workers=int(given["vl_workers"]),
         )
-        self._action_dim = self._engine.robot.actions.dim
+        self._robot = self._engine.robot
         self._sink = TritonSink(lambda: self._engine.ready, args["model_instance_name"])
         self._host = PolicyHost(
             self._engine.session,
@@ -73,34 +73,36 @@ class TritonPythonModel:
         robot = request.correlation_id()
         try:
             reply = self._host.handle(robot, self._read(robot, tensors), start=start, end=end)
+            answer = reply_tensors(reply, self._robot.actions.dim)
         except GanglionError as error:
             return triton.InferenceResponse(error=triton.TritonError(error_text(error)))
         except Exception as error:  # of this robot's message: the others are served on
             return triton.InferenceResponse(error=triton.TritonError(f"internal: {error!r:.300}"))
-        answer = reply_tensors(reply, self._action_dim)
         return triton.InferenceResponse([triton.Tensor(name, value) for name, value in answer.items()])
 
     def _read(self, robot: int, tensors: Mapping[str, npt.NDArray[Any]]) -> PolicyRequest:
         try:
-            return read_request(tensors)
+            asked = read_request(tensors)
+            check_length(asked.hop, self._robot)
+            return asked
         except Exception as error:
             self._host.unreadable(robot, error)
             raise
 
 
-def encode(feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """The graph `vl_encoder`, run by its own model.
+def encode(model: str, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """The cameras' graph, run by the model of that name.
 
     Raises:
         GanglionError: it could not be.
     """
     request = triton.InferenceRequest(
-        model_name=VL_ENCODER,
+        model_name=model,
         requested_output_names=["vl_features"],
         inputs=[triton.Tensor(name, np.ascontiguousarray(value)) for name, value in feeds.items()],
     )
     response = request.exec()
     if response.has_error():
-        raise GanglionError(response.error().message(), where=VL_ENCODER)
+        raise GanglionError(response.error().message(), where="VL encoder")
     features: npt.NDArray[np.float32] = triton.get_output_tensor_by_name(response, "vl_features").as_numpy()
     return features

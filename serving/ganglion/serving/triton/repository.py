@@ -1,13 +1,17 @@
 """The model repository that a policy is served from: `policy`, and beside it the bundle's own `vl_encoder`.
 
+Robots may ask `policy` alone. Whoever could ask the cameras' graph might claim pictures of any size, and the server
+would make room for them; Triton guards no single model, so that graph has a name that cannot be guessed.
+
 FOLDER/policy/config.pbtxt  what the server is told
 FOLDER/policy/1/model.py    leads to ganglion.serving.triton.policy_model
-FOLDER/vl_encoder           the bundle's, on no more threads than leave cores for hops
+FOLDER/vl_encoder-HEX       the bundle's, on no more threads than leave cores for hops
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from ganglion.serving.triton.install import lead_to
 # Triton refuses a sequence that it has no slot for only by letting it wait; the model itself says that it is full, so
 # there are slots for many more than it serves. A refused robot's is free again after the idle time.
 _CANDIDATES = 4096
+_NAME = re.compile(r'^name: "vl_encoder"$', re.MULTILINE)
 _THREADS = re.compile(r'(key:\s*"intra_op_thread_count"\s*value\s*\{\s*string_value:\s*")(\d+)(")')
 
 _CONFIG = """\
@@ -71,21 +76,26 @@ def write_repository(bundle: Bundle, folder: Path, hosting: PolicyHosting) -> li
     version = folder / "policy" / "1"
     version.mkdir(parents=True)
     (version / "model.py").write_text(lead_to("policy_model"), encoding="utf-8")
-    config = policy_config(bundle, robot.sensors[0].channels if robot.sensors else 0, robot.actions.dim, hosting)
+    encoder = _add_encoder(bundle, folder, hosting) if robot.cameras else None
+    channels = robot.sensors[0].channels if robot.sensors else 0
+    config = policy_config(bundle, channels, robot.actions.dim, hosting, encoder)
     (folder / "policy" / "config.pbtxt").write_text(config, encoding="utf-8")
-    if not robot.cameras:
-        return ["policy"]
-    encoder = bundle.root / "triton" / "vl_encoder"
-    if not encoder.is_dir():
+    return ["policy", encoder] if encoder else ["policy"]
+
+
+def _add_encoder(bundle: Bundle, folder: Path, hosting: PolicyHosting) -> str:
+    """The cameras' graph, under the name that is returned."""
+    exported, name = bundle.root / "triton" / "vl_encoder", f"vl_encoder-{secrets.token_hex(16)}"
+    if not exported.is_dir():
         raise BundleError("holds no Triton models", where=bundle.root, remedy="export it with --target triton")
-    (folder / "vl_encoder").mkdir()
-    for path in encoder.iterdir():
+    (folder / name).mkdir()
+    for path in exported.iterdir():
         if path.name == "config.pbtxt":
             text = with_threads(path.read_text(encoding="utf-8"), hosting.vl_threads)
-            (folder / "vl_encoder" / path.name).write_text(text, encoding="utf-8")
+            (folder / name / path.name).write_text(_NAME.sub(f'name: "{name}"', text), encoding="utf-8")
         else:
-            (folder / "vl_encoder" / path.name).symlink_to(path.resolve())
-    return ["policy", "vl_encoder"]
+            (folder / name / path.name).symlink_to(path.resolve())
+    return name
 
 
 def with_threads(config: str, most: int) -> str:
@@ -93,8 +103,18 @@ def with_threads(config: str, most: int) -> str:
     return _THREADS.sub(lambda found: f"{found[1]}{min(most, int(found[2]))}{found[3]}", config)
 
 
-def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: PolicyHosting) -> str:
-    """The text of policy/config.pbtxt, see `core.policy_wire` for the tensors."""
+def policy_config(
+    bundle: Bundle, channels: int, action_dim: int, hosting: PolicyHosting, encoder: str | None = None
+) -> str:
+    """The text of policy/config.pbtxt, see `core.policy_wire` for the tensors.
+
+    Args:
+        bundle: where it is.
+        channels: of a sample.
+        action_dim: of an action.
+        hosting: how robots are served.
+        encoder: the name of the cameras' graph; None where there are none.
+    """
     inputs = {
         "samples_fp16": ("FP16", [-1, channels]),
         "samples_fp32": ("FP32", [-1, channels]),
@@ -118,6 +138,8 @@ def policy_config(bundle: Bundle, channels: int, action_dim: int, hosting: Polic
         "hold_after_ms": str(hosting.hold_after_ms),
         "vl_workers": str(hosting.vl_workers),
     }
+    if encoder is not None:
+        parameters["vl_encoder"] = encoder
     if hosting.log_json is not None:
         parameters["log_json"] = str(hosting.log_json.resolve())
     return _CONFIG.format(
