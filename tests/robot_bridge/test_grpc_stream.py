@@ -209,7 +209,7 @@ OK = [(":status", "200"), ("content-type", "application/grpc")]
         (answers(OK, end=[("grpc-status", "0")]), "ended the stream"),
         (answers(OK, data=b"\x01\0\0\0\x01x"), "sent a compressed message"),
         (answers(OK, data=b"\x00\xff\xff\xff\xff"), "sent a message of 4294967295 bytes"),
-        (http2(lambda http: http.close_connection()), "ended the stream"),
+        (http2(lambda http: http.close_connection()), "ended the connection"),
     ],
 )
 def test_a_server_that_is_none_is_an_error_in_a_line(say, said):

@@ -3,8 +3,7 @@
 A general gRPC library hands each message through half a dozen threads, each of which has to be woken. A robot waits for
 every answer anyway: here its own thread sends, polls and reads, and a deadline is a poll's.
 
-The protocol is gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md); frames, header
-compression and flow control are the library h2's.
+The protocol is gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
 """
 
 from __future__ import annotations
@@ -18,16 +17,11 @@ from collections import deque
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-import h2.config
-import h2.connection
-import h2.events
-import h2.exceptions
-
 from ganglion.core.errors import GanglionError
+from ganglion.robot_bridge.http2 import Event, Http2Error, Http2Stream
 
 Socket = socket.socket
 _READ_BYTES = 1 << 16
-_RECEIVE_WINDOW = 1 << 24  # of the connection: what comes is read at once
 _LONGEST_MESSAGE = 1 << 26
 _PREFIX = struct.Struct(">BI")  # compressed or not, length
 
@@ -47,19 +41,28 @@ class GrpcStream:
         self._socket.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
-        self._stream = 1  # the first of a client
-        self._unsent = bytearray()  # of the call, waiting for the server's window
+        scheme = "https" if isinstance(connected, ssl.SSLSocket) else "http"
+        headers = [
+            (":method", "POST"),
+            (":scheme", scheme),
+            (":path", path),
+            (":authority", authority),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("user-agent", "ganglion"),
+            *metadata,
+        ]
+        self._http = Http2Stream(headers)
         self._out = bytearray()  # of the connection, waiting for the socket
         self._in = bytearray()
         self._messages: deque[bytes] = deque()
-        self._answered, self._ending, self._ended = False, False, False
+        self._answered = False
         self.error: GanglionError | None = None  # why there will be no more messages
-        self._begin(path, metadata)
+        self._flush()
 
     def send(self, message: bytes) -> None:
         """Send it, or as much of it as the server takes now; the rest goes out in later calls."""
-        self._unsent += _PREFIX.pack(0, len(message)) + message
+        self._http.send(_PREFIX.pack(0, len(message)) + message)
         self._flush()
 
     def receive(self, until_s: float) -> bytes | None:
@@ -71,29 +74,13 @@ class GrpcStream:
 
     def close(self, within_s: float) -> None:
         """Say that no message follows, wait for the server to end the call, and close. Harmless when called twice."""
-        self._ending, end_s = True, time.monotonic() + within_s
+        end_s = time.monotonic() + within_s
+        self._http.end()
         self._flush()
         while not self.error and self._wait(end_s):
             self._messages.clear()
         self._fail("is closed")
         self._socket.close()
-
-    def _begin(self, path: str, metadata: Sequence[tuple[str, str]]) -> None:
-        scheme = "https" if isinstance(self._socket, ssl.SSLSocket) else "http"
-        self._http.initiate_connection()
-        self._http.increment_flow_control_window(_RECEIVE_WINDOW)
-        headers = [
-            (":method", "POST"),
-            (":scheme", scheme),
-            (":path", path),
-            (":authority", self._authority),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            ("user-agent", "ganglion"),
-            *metadata,
-        ]
-        self._http.send_headers(self._stream, headers)
-        self._flush()
 
     def _wait(self, until_s: float) -> bool:
         """Read and write what can be, once; False if the time came before anything could."""
@@ -123,26 +110,21 @@ class GrpcStream:
             return
         self._answered = True
         try:
-            for event in self._http.receive_data(data):
+            for event in self._http.take(data):
                 self._take(event)
-        except h2.exceptions.H2Error as error:
-            self._fail(f"does not speak HTTP/2 ({error!r:.120})")
+        except Http2Error as error:
+            self._fail(f"does not speak HTTP/2 ({error})")
 
-    def _take(self, event: h2.events.Event) -> None:
-        if isinstance(event, h2.events.DataReceived):
-            self._in += event.data
-            self._http.acknowledge_received_data(event.flow_controlled_length, self._stream)
+    def _take(self, event: Event) -> None:
+        if isinstance(event, bytes):
+            self._in += event
             self._split()
-        elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-            headers = {name.decode(): value.decode(errors="replace") for name, value in event.headers}
-            if (status := headers.get(":status", "200")) != "200":
-                self._fail(f"answers with HTTP status {status}")
-            elif (status := headers.get("grpc-status", "0")) != "0":
-                self._fail(unquote(headers.get("grpc-message", "")) or f"ended the stream with status {status}")
-        elif isinstance(event, h2.events.StreamReset):
-            self._fail(f"reset the stream ({event.error_code!s})")
-        elif isinstance(event, h2.events.StreamEnded | h2.events.ConnectionTerminated):
-            self._fail("ended the stream")
+        elif isinstance(event, str):
+            self._fail(event)
+        elif (status := event.get(":status", "200")) != "200":
+            self._fail(f"answers with HTTP status {status}")
+        elif (status := event.get("grpc-status", "0")) != "0":
+            self._fail(unquote(event.get("grpc-message", "")) or f"ended the stream with status {status}")
 
     def _split(self) -> None:
         """Take whole messages out of what came."""
@@ -163,12 +145,7 @@ class GrpcStream:
         """Hand over what the server's window and the socket take."""
         if self.error:
             return
-        try:
-            self._fill()
-        except h2.exceptions.H2Error as error:
-            self._fail(f"does not speak HTTP/2 ({error!r:.120})")
-            return
-        self._out += self._http.data_to_send()
+        self._out += self._http.output()
         try:
             while self._out:
                 del self._out[: self._socket.send(self._out)]
@@ -176,21 +153,6 @@ class GrpcStream:
             pass
         except OSError as error:
             self._fail(error.strerror or str(error))
-
-    def _fill(self) -> None:
-        while self._unsent:
-            size = min(
-                len(self._unsent),
-                self._http.local_flow_control_window(self._stream),
-                self._http.max_outbound_frame_size,
-            )
-            if size <= 0:
-                return
-            self._http.send_data(self._stream, bytes(memoryview(self._unsent)[:size]))
-            del self._unsent[:size]
-        if self._ending and not self._ended:
-            self._http.end_stream(self._stream)
-            self._ended = True
 
     def _fail(self, what: str) -> None:
         self.error = self.error or GanglionError(

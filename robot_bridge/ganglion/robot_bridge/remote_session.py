@@ -41,6 +41,7 @@ class RemoteSession:
 
     def __init__(self, robot: RobotSpec) -> None:
         self._robot = robot
+        self._window_samples = robot.sensors[0].window_samples if robot.sensors else 0
         self._token = secrets.token_bytes(16)
         self._kept: deque[Hop] = deque()  # contiguous, a window's worth
         self._begun, self._resumed = False, False
@@ -77,12 +78,13 @@ class RemoteSession:
 
     def keep(self, hop: Hop) -> None:
         """Remember samples to begin from, also while there is nobody to send them to."""
-        if self._kept and hop.first_seq != self._kept[-1].first_seq + len(self._kept[-1].samples):
-            self._kept.clear()
-        self._kept.append(hop)
-        most = self._robot.sensors[0].window_samples if self._robot.sensors else 0
-        while len(self._kept) > 1 and sum(len(one.samples) for one in self._kept) - len(self._kept[0].samples) >= most:
-            self._kept.popleft()
+        kept = self._kept
+        if kept and hop.first_seq != kept[-1].first_seq + len(kept[-1].samples):
+            kept.clear()
+        kept.append(hop)
+        end = hop.first_seq + len(hop.samples)
+        while len(kept) > 1 and end - kept[1].first_seq >= self._window_samples:
+            kept.popleft()
 
     def lost(self) -> None:
         """The server, or its session, is gone: the next message begins a new one, with all that it needs to know."""

@@ -26,7 +26,7 @@ from ganglion.core.specs import RobotSpec
 from ganglion.robot_bridge.grpc_stream import GrpcStream
 from ganglion.robot_bridge.remote_session import RemoteSession
 from ganglion.robot_bridge.server_address import Connecting, ServerAddress
-from ganglion.robot_bridge.triton_message import from_message, to_message
+from ganglion.robot_bridge.triton_message import from_message, to_bytes
 
 _MODEL, _METHOD = "policy", "/inference.GRPCInferenceService/ModelStreamInfer"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
@@ -141,8 +141,7 @@ class TritonPolicyClient:
         return self._stream
 
     def _send(self, stream: GrpcStream, request: PolicyRequest, start: bool = False, end: bool = False) -> None:
-        message = to_message(_MODEL, request_tensors(request), sequence=self._sequence, start=start, end=end)
-        stream.send(message.SerializeToString())
+        stream.send(to_bytes(_MODEL, request_tensors(request), sequence=self._sequence, start=start, end=end))
         self._waiting += 1
 
     def _receive(self, stream: GrpcStream, until_s: float) -> dict[str, Any] | None:
