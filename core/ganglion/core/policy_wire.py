@@ -27,6 +27,7 @@ from ganglion.core.messages import Frame, Hop, Reply
 
 Tensors = dict[str, npt.NDArray[Any]]
 _SAMPLES = {"samples_fp16": np.dtype(np.float16), "samples_fp32": np.dtype(np.float32)}
+_FRAMES = ("frames", "frame_cameras", "frame_stamps_ns")
 _WHERE = "policy request"
 _MOST_NUMBER = 1 << 62  # of sequence numbers and stamps: what follows on them is an int64, too
 _MOST_INSTRUCTION, _MOST_FRAMES = 1024, 64  # bytes of a goal in words; pictures at once
@@ -96,26 +97,29 @@ def read_request(tensors: Mapping[str, npt.NDArray[Any]]) -> PolicyRequest:
     samples = [tensors[name] for name in _SAMPLES if name in tensors]
     if len(samples) != 1:
         raise InputError(f"holds {len(samples)} tensors of samples", where=_WHERE, remedy=f"send one of {[*_SAMPLES]}")
-    first_seq, stamp_ns = (int(value) for value in _sized(tensors, "clock", 2))
+    first_seq, stamp_ns = (index(value) for value in _sized(tensors, "clock", 2).tolist())
     if not (0 <= first_seq < _MOST_NUMBER and abs(stamp_ns) < _MOST_NUMBER):
         raise InputError(f"'clock' is {first_seq}, {stamp_ns}", where=_WHERE, remedy="number samples from 0 on")
-    state = tensors.get("state")
-    frames = tensors.get("frames", np.empty(0, object))
-    if len(frames) > _MOST_FRAMES:
-        raise InputError(f"holds {len(frames)} frames", where=_WHERE, remedy="send the newest of each camera")
-    cameras, stamps = _sized(tensors, "frame_cameras", len(frames)), _sized(tensors, "frame_stamps_ns", len(frames))
-    instruction = tensors.get("instruction")
+    state, instruction = tensors.get("state"), tensors.get("instruction")
     if instruction is not None and len(said := _sized(tensors, "instruction", 1)[0]) > _MOST_INSTRUCTION:
         raise InputError(f"instruction has {len(said)} bytes", where=_WHERE, remedy=f"send at most {_MOST_INSTRUCTION}")
     return PolicyRequest(
         Hop(first_seq, stamp_ns, samples[0], None if state is None else state.astype(np.float32, copy=False)),
         prime="prime" in tensors and bool(_sized(tensors, "prime", 1)[0]),
-        frames=tuple(
-            Frame(_text(camera, "frame_cameras"), int(stamp), bytes(jpeg))
-            for camera, stamp, jpeg in zip(cameras, stamps, frames, strict=True)
-        ),
+        frames=() if tensors.keys().isdisjoint(_FRAMES) else _read_frames(tensors),
         instruction=None if instruction is None else _text(_sized(tensors, "instruction", 1)[0], "instruction"),
         token=bytes(_sized(tensors, "token", 1)[0]) if "token" in tensors else b"",
+    )
+
+
+def _read_frames(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[Frame, ...]:
+    frames = tensors.get("frames", np.empty(0, object))
+    if len(frames) > _MOST_FRAMES:
+        raise InputError(f"holds {len(frames)} frames", where=_WHERE, remedy="send the newest of each camera")
+    cameras, stamps = _sized(tensors, "frame_cameras", len(frames)), _sized(tensors, "frame_stamps_ns", len(frames))
+    return tuple(
+        Frame(_text(camera, "frame_cameras"), int(stamp), bytes(jpeg))
+        for camera, stamp, jpeg in zip(cameras, stamps, frames, strict=True)
     )
 
 
