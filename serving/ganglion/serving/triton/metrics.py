@@ -1,8 +1,9 @@
 """A policy host's metrics in Triton's own /metrics.
 
 Each value that Triton is told costs a round trip to the server: 17 us (2.51, from a stub with nothing else to do), and
-half a dozen for a hop. So a hop leaves them in a queue, and a thread hands them over twice a second: counts summed up,
-what histograms observe one by one, for Triton takes no other way. It does not hold the GIL meanwhile.
+half a dozen for a hop. So a hop leaves them in a queue, and a thread hands them over four times a second: counts summed
+up; what histograms observe one by one, for Triton takes no other way, and of that so many drawn by chance that no hop
+waits behind them (16 robots' whole lots moved a hop's p99 by 20 ms). It does not hold the GIL meanwhile.
 
 Instances add to the same counters and histograms; gauges are of each.
 """
@@ -10,6 +11,7 @@ Instances add to the same counters and histograms; gauges are of each.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections import defaultdict, deque
@@ -22,8 +24,9 @@ from ganglion.core.event_log import fields
 from ganglion.serving.policy.metrics import DROPPED, METRICS, PROCESS, READY, Metric
 
 LOG = logging.getLogger("ganglion.serving.triton")
-_EVERY_S = 0.5
-_WAITING = 50_000  # values; eight robots at 50 Hz leave 1200 in half a second
+_EVERY_S = 0.25
+_OBSERVED = 6  # values of each histogram, each time
+_WAITING = 50_000  # values; eight robots at 50 Hz leave 600 in a quarter of a second
 
 
 class TritonSink:
@@ -82,14 +85,18 @@ class TritonSink:
         sums: defaultdict[tuple[str, str], float] = defaultdict(float)
         dropped, self._dropped = self._dropped, 0
         sums[DROPPED.name, ""] = dropped
+        observed: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         for _ in range(len(self._waiting)):
             metric, value, amount = self._waiting.popleft()
             if metric.kind == "histogram":
-                self._of[metric.name, value].observe(amount)
+                observed[metric.name, value].append(amount)
             elif metric.kind == "counter":
                 sums[metric.name, value] += amount
             else:
                 self._levels[metric.name] += amount
+        for key, amounts in observed.items():
+            for amount in random.sample(amounts, min(_OBSERVED, len(amounts))):
+                self._of[key].observe(amount)
         if self._ready():
             self._levels[READY.name] = time.time()
         for key, total in sums.items():
