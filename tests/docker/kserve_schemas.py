@@ -5,8 +5,8 @@
 
 Kubernetes' schemas come as they are, in their strict form (no unknown field). KServe's CRDs are in no wheel; its Python
 client, which is generated from their OpenAPI, says of each object which fields it has, of which type, and which of them
-must be there. Kept is what the kinds of docker/kserve/ lead to, without descriptions, and without what _UNUSED names: that
-is refused, as is a field whose type the client does not have.
+must be there. Kept is what the kinds of docker/kserve/ lead to, without descriptions, and without what _UNUSED names:
+that is refused, as is a field whose type the client does not have.
 """
 
 import ast
@@ -51,8 +51,9 @@ def main(kserve: Path, kubernetes: Path) -> None:
     worker["properties"] |= {f"{kind}ParallelSize": {"type": "integer"} for kind in ("pipeline", "tensor")}
     found["V1alpha1WorkerSpec"] = worker
     kept = reached(found, KINDS.values())
+    wheels = f"{kserve.name} and {kubernetes.name}"
     head = {
-        "$comment": f"Derived by {Path(__file__).name} from {kserve.name} and {kubernetes.name} (PyPI), both Apache-2.0.",
+        "$comment": f"Derived by {Path(__file__).name} from {wheels} (PyPI), both under Apache-2.0.",
         "kinds": KINDS,
     }
     lines = [f"{json.dumps(name)}: {json.dumps(kept[name], separators=(',', ':'))}" for name in sorted(kept)]
