@@ -14,23 +14,31 @@ import sys
 import threading
 import tomllib
 import zipfile
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from yaml import safe_dump, safe_load
+from images_for_test import (
+    COMPOSE,
+    COMPOSE_TEXT,
+    FILES,
+    FOLDER,
+    IMAGES,
+    ROOT,
+    SERVICES,
+    STAGES,
+    parsed,
+    stages_of,
+    words_of,
+)
+from yaml import safe_dump
 
-from ganglion.core.cli import COMMANDS, _find, _parse
 from ganglion.core.doctor import _MIN_SHM_MB, _REALTIME_PRIORITY
 from ganglion.serving.command.policy_config import PolicyServeConfig
 from ganglion.serving.triton.install import _NUMPY as NUMPY
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "docker"
 PAGE = (ROOT / "docs/how-to/docker.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FILES = sorted(FOLDER.glob("*.Dockerfile"))
 ROOMS = PROJECT["tool"]["hatch"]["build"]["dev-mode-dirs"]
 CACHE_VARIABLES = ("GANGLION_CACHE", "HF_HOME")
 # Who reads a variable that is none of Ganglion's.
@@ -51,68 +59,6 @@ READ_BY = {
 }
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage of a Dockerfile, with all it inherits: (instruction, arguments) in order."""
-
-    file: Path
-    name: str
-    base: str
-    lines: tuple[tuple[str, str], ...]
-
-    def all(self, instruction: str) -> list[str]:
-        return [rest for word, rest in self.lines if word == instruction]
-
-    def last(self, instruction: str) -> str | None:
-        return (self.all(instruction) or [None])[-1]
-
-    @property
-    def words(self) -> list[str]:
-        return [*json.loads(self.last("ENTRYPOINT") or "[]"), *json.loads(self.last("CMD") or "[]")]
-
-    @property
-    def env(self) -> dict[str, str]:
-        return dict(pair.split("=", 1) for rest in self.all("ENV") for pair in shlex.split(rest))
-
-    @property
-    def ports(self) -> set[int]:
-        return {int(port) for rest in self.all("EXPOSE") for port in rest.split()}
-
-
-def stages_of(file: Path) -> dict[str, Stage]:
-    text = re.sub(r"^\s*#.*\n", "", file.read_text(), flags=re.MULTILINE)
-    found: dict[str, Stage] = {}
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        word, _, rest = line.strip().partition(" ")
-        if word == "FROM":
-            base, *alias = re.split(r"\s+AS\s+", rest)
-            name = alias[0] if alias else file.stem.lower()
-            above = found.get(base, Stage(file, name, base, ()))
-            found[name] = Stage(file, name, above.base, above.lines)
-        elif word:
-            stage = found[name]
-            found[name] = Stage(file, name, stage.base, (*stage.lines, (word, rest.strip())))
-    return found
-
-
-def interpolated(text: str) -> str:
-    """What compose makes of it where no variable is set."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
-
-
-COMPOSE_TEXT = (FOLDER / "compose.yaml").read_text()
-COMPOSE = safe_load(interpolated(COMPOSE_TEXT))
-SERVICES = COMPOSE["services"]
-STAGES = [stage for file in FILES for stage in stages_of(file).values()]
-
-
-def built(service: dict) -> Stage:
-    build = service["build"]
-    found = stages_of((FOLDER / build["context"] / build["dockerfile"]).resolve())
-    return found[build["target"]] if "target" in build else list(found.values())[-1]
-
-
-IMAGES = {name: built(service) for name, service in SERVICES.items()}
 services = pytest.mark.parametrize("name", SERVICES)
 BASES_WITH_PYTHON = {"triton-gpu": "/v2/health/ready", "triton-cpu": "/v2/health/ready", "vllm": "/health"}
 packaged = pytest.mark.skipif(
@@ -122,24 +68,12 @@ packaged = pytest.mark.skipif(
 files = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
-def words_of(name: str) -> list[str]:
-    """What a service runs: the command that compose gives it, else the image's."""
-    image, service = IMAGES[name], SERVICES[name]
-    return [*json.loads(image.last("ENTRYPOINT") or "[]"), *service["command"]] if "command" in service else image.words
-
-
 def served_by_tls(folder: Path) -> ssl.SSLContext:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=robotics.local"]
     subprocess.run([*command, "-keyout", folder / "key", "-out", folder / "crt"], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "crt", folder / "key")
     return context
-
-
-def parsed(words: list[str]) -> object:
-    assert words[0] == "ganglion"
-    name, rest = _find(words[1:])
-    return _parse(name, COMMANDS[name], rest)
 
 
 def test_every_part_has_its_image_and_no_image_is_left_over():
