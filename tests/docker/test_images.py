@@ -76,6 +76,11 @@ def served_by_tls(folder: Path) -> ssl.SSLContext:
     return context
 
 
+def test_images_are_tagged_with_the_version_that_is_in_them():
+    version = PROJECT["project"]["version"]
+    assert [service["image"] for service in SERVICES.values()] == [f"ganglion-{name}:{version}" for name in SERVICES]
+
+
 def test_every_part_has_its_image_and_no_image_is_left_over():
     assert set(SERVICES) == {
         *("train", "triton-gpu", "triton-cpu", "vllm", "jetson-orin", "jetson-thor", "bridge", "demo")
