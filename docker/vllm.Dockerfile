@@ -42,8 +42,9 @@ CMD ["serve", "vlm", "/bundle", "--backend", "vllm", "--port", "8100", "--bind.h
      "--bind.certificate", "/etc/ganglion/tls.crt", "--bind.key", "/etc/ganglion/tls.key", \
      "--bind.token_file", "/etc/ganglion/token"]
 
-# vLLM 0.30 does not bring Ray, which its engine for several machines needs.
+# vLLM 0.30 does not bring Ray, which its engine for several machines needs. Not ray[cgraph]: that is for an older engine
+# of vLLM's, and brings CuPy for another CUDA.
 FROM one AS ray
 USER 0:0
-RUN python3 -m pip install --no-cache-dir "ray[cgraph]==2.60.0"
+RUN python3 -m pip install --no-cache-dir ray==2.60.0
 USER 2000:0

@@ -249,7 +249,7 @@ class TestFailures:
             ),
             ("ValueError: No available memory for the cache blocks. Try", "raise --vllm.memory_share"),
             ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", "[--max-lora-rank=64]"),
-            ("ValueError: Failed to import Ray: None.Please install Ray with `pip install ray`.", "ray[cgraph]"),
+            ("ValueError: Failed to import Ray: None.Please install Ray with `pip install ray`.", "has no Ray"),
             ("ValueError: Cannot provide a placement group requiring 16 GPUs", "--vllm.node_address"),
             ("ImportError: libcudart.so.13: cannot open shared object file", "needs libcudart.so.13"),
         ],

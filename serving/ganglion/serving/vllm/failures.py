@@ -73,10 +73,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "and torch of the same kind",
     ),
     # v1/executor/ray_utils.py
-    (
-        r"Please install Ray with",
-        "its environment has no Ray; add it there with pip install 'ray[cgraph]'",
-    ),
+    (r"Please install Ray with", "its environment has no Ray; add it there with pip install ray"),
     (
         r"Cannot provide a placement group",
         "Ray found no machines with as many free GPUs as it was told to use, at the address it was told; see "
