@@ -10,6 +10,7 @@ import pytest
 
 from ganglion.core.bundle import seal_bundle
 from ganglion.core.checkpoint_hash import checkpoint_hash
+from ganglion.core.cli import COMMANDS, _parse
 from ganglion.core.errors import InputError
 from ganglion.core.manifest import FORMAT_VERSION, Manifest, VlmPart
 from ganglion.serving.binding import Binding
@@ -139,6 +140,19 @@ class TestCommand:
         assert told[told.index("--gpu-memory-utilization") + 1] == "0.5"
         assert told[-1] == "--enforce-eager"
 
+    def test_several_machines_through_its_own_ray_engine(self, tmp_path):
+        sizes = ["--distributed-executor-backend=ray", "--tensor-parallel-size=8", "--pipeline-parallel-size=2"]
+        alone, told = command(merged(tmp_path / "b")), command(tmp_path / "b", node_address="10.0.0.7", extra=sizes)
+        assert told == [*alone, *sizes]
+        assert vllm_environment(Binding(), "10.0.0.7")["VLLM_HOST_IP"] == "10.0.0.7"
+        assert vllm_environment(Binding())["VLLM_HOST_IP"] == "127.0.0.1"
+
+    def test_the_command_line_takes_those_options(self):
+        line = ["b", "--vllm.node_address", "10.0.0.7", "--vllm.extra", "[--pipeline-parallel-size=2,--nnodes=2]"]
+        config = _parse("serve vlm", COMMANDS["serve vlm"], line)
+        assert config.vllm.extra == ["--pipeline-parallel-size=2", "--nnodes=2"]
+        assert config.vllm.node_address == "10.0.0.7"
+
     def test_nothing_is_reported_to_anybody(self):
         told = vllm_environment(Binding())
         assert (told["VLLM_NO_USAGE_STATS"], told["DO_NOT_TRACK"], told["HF_HUB_OFFLINE"]) == ("1", "1", "1")
@@ -157,6 +171,19 @@ class TestRefusals:
     def test_options_that_make_no_sense(self, tmp_path, options, said):
         with pytest.raises(InputError, match=said):
             command(merged(tmp_path / "b"), **options)
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            ["--distributed-executor-backend=ray"],
+            ["--tensor-parallel-size", "2", "--distributed-executor-backend", "ray"],
+            ["--distributed_executor_backend", "ray"],
+        ],
+    )
+    def test_ray_at_the_loopback_address_where_it_finds_no_machine(self, tmp_path, extra):
+        with pytest.raises(InputError, match="give the one that Ray knows it by"):
+            command(merged(tmp_path / "b"), extra=extra)
+        assert command(tmp_path / "b", extra=["--distributed-executor-backend=mp"])
 
     def test_onnx_graphs(self, tmp_path):
         files = dict.fromkeys(
@@ -222,6 +249,8 @@ class TestFailures:
             ),
             ("ValueError: No available memory for the cache blocks. Try", "raise --vllm.memory_share"),
             ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", "[--max-lora-rank=64]"),
+            ("ValueError: Failed to import Ray: None.Please install Ray with `pip install ray`.", "has no Ray"),
+            ("ValueError: Cannot provide a placement group requiring 16 GPUs", "--vllm.node_address"),
             ("ImportError: libcudart.so.13: cannot open shared object file", "needs libcudart.so.13"),
         ],
     )

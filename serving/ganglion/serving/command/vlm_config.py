@@ -26,6 +26,8 @@ class VllmOptions:
     """How long it may take to come up, in seconds."""
     log: Path | None = None
     """File for what it writes; default is in Ganglion's cache folder."""
+    node_address: str | None = None
+    """Address by which vLLM's processes on other machines reach this one; default is that there are none."""
     extra: list[str] = field(default_factory=list)
     """Further options for it, as they are: ["--tensor-parallel-size=2"]."""
 

@@ -46,14 +46,19 @@ def vllm_command(program: Sequence[str], plan: ModelPlan, bind: Binding, port: i
     return [*command, *_adapters(plan), *options.extra]
 
 
-def vllm_environment(bind: Binding) -> dict[str, str]:
-    """Variables to set for it, beside those of this process."""
+def vllm_environment(bind: Binding, node_address: str | None = None) -> dict[str, str]:
+    """Variables to set for it, beside those of this process.
+
+    Args:
+        bind: what guards it.
+        node_address: see `VllmOptions`.
+    """
     found = {
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",  # everything it needs is in a folder here
         "VLLM_CPU_INT4_W4A8": "0",  # else a CPU rounds activations of a W4A16 model to 8 bits: faster, another model
-        "VLLM_HOST_IP": "127.0.0.1",  # for what its own processes say to each other
+        "VLLM_HOST_IP": node_address or "127.0.0.1",  # for what its own processes say to each other
         "VLLM_NO_USAGE_STATS": "1",
     }
     if (token := bind.token) is not None:
@@ -84,3 +89,12 @@ def _check(options: VllmOptions, plan: ModelPlan) -> None:
         )
     if options.images < 1:
         raise InputError(f"--vllm.images is {options.images}", remedy="give 1 or more")
+    if options.node_address is None and _names_ray(options.extra):
+        raise InputError(
+            "vLLM's Ray engine looks for this machine by its address, and none is named",
+            remedy="give the one that Ray knows it by with --vllm.node_address",
+        )
+
+
+def _names_ray(extra: Sequence[str]) -> bool:
+    return "--distributed-executor-backend=ray" in " ".join(extra).replace("_", "-").replace("backend ", "backend=")

