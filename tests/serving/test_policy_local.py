@@ -35,16 +35,17 @@ class Serve:
     """The command as a user runs it."""
 
     def __init__(self, bundle, folder):
-        self.path = folder / "policy.sock"
+        self.path, self.log = folder / "policy.sock", folder / "log"
         self.command = [sys.executable, "-m", "ganglion.core.cli", "serve", "policy", str(bundle.root), "--backend",
                         "in-process", "--socket", str(self.path), "--slots", "3", "--idle_s", "60",
                         "--metrics_port", "0"]  # fmt: skip
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        with self.log.open("a") as log:  # a pipe that nobody reads would fill up
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=log, text=True)
         self.said = [self.process.stdout.readline() for _ in range(4)]
-        assert self.said[0].startswith(f"policy   unix:{self.path}"), [*self.said, self.process.stdout.read()]
+        assert self.said[0].startswith(f"policy   unix:{self.path}"), self.log.read_text()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
