@@ -14,20 +14,21 @@ class PolicyServeConfig:
 
     Args:
         bundle: what `ganglion export --policy --target triton` wrote.
-        backend: what hosts it: triton.
+        backend: what hosts it: triton; or in-process, here, for robots of this machine.
         slots: robots that one instance serves at once; a further one is refused.
-        instances: processes that hold the policy; more than cores are of no use.
+        instances: processes that hold the policy, of triton; more than cores are of no use.
         idle_s: a robot that is silent for so long loses its session.
         hold_after_ms: age of camera features beyond which replies are not ready.
         vl_workers: robots of an instance whose frames are encoded at once.
         vl_threads: CPU threads of one such encoding; default is half of the cores, so that no hop waits for one.
-        grpc_port: for robots.
-        http_port: for health checks and other clients of this machine.
-        metrics_port: for Prometheus.
-        tritonserver: the program, or the folder of an environment with it; default is that on PATH, else one that is
-            installed into the cache once.
-        log: file that takes the server's log.
-        log_json: file that takes events, as lines of JSON; default is the log.
+        socket: of in-process, for robots; default is ganglion-policy.sock in the user's runtime folder.
+        grpc_port: of triton, for robots.
+        http_port: of triton, for health checks and other clients of this machine.
+        metrics_port: for Prometheus; of in-process for health checks, too.
+        tritonserver: Triton's program, or the folder of an environment with it; default is that on PATH, else one that
+            is installed into the cache once.
+        log: file that takes Triton's log.
+        log_json: file that takes events, as lines of JSON; default is the log, or stderr.
         bind: where it listens, and what guards it.
     """
 
@@ -39,6 +40,7 @@ class PolicyServeConfig:
     hold_after_ms: float = 1000.0
     vl_workers: int = 4
     vl_threads: int | None = None
+    socket: Path | None = None
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int = 8002

@@ -41,6 +41,7 @@ class PolicyEngine:
         hold_after_ms: float = 1000.0,
         vl_runner: VlRunner | None = None,
         vl_workers: int = 1,
+        vl_threads: int | None = None,
     ) -> PolicyEngine:
         """Load the policy of a verified bundle and run it once, so that a robot's first hop and frame are no slower.
 
@@ -50,6 +51,7 @@ class PolicyEngine:
             hold_after_ms: age of VL features beyond which replies are not ready.
             vl_runner: runs vl_encoder.onnx in the place of this process, which doesn't load it then.
             vl_workers: how many robots' frames are encoded at once.
+            vl_threads: CPU threads of vl_encoder.onnx in this process; None: as of the others.
 
         Raises:
             BundleError: the bundle holds no policy, a file can't be loaded, or graphs and robot spec disagree.
@@ -67,7 +69,7 @@ class PolicyEngine:
         refresh = None
         if robot.cameras:
             feeds, width = VlFeeds(bundle), int(part.config["vl_width"])
-            encode = VlEncoder(feeds, vl_runner or local_runner(bundle, threads), width)
+            encode = VlEncoder(feeds, vl_runner or local_runner(bundle, vl_threads or threads), width)
             # Who runs the graph elsewhere warms it up there: Triton's vl_encoder is, before the server is ready.
             (feeds if vl_runner else encode)(_blank_frames(robot), part.instruction)
             refresh = VlRefresh(encode, vl_workers)

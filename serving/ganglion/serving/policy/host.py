@@ -112,6 +112,11 @@ class PolicyHost:
         """Count a message that its transport could not read: there is nothing to `handle`."""
         self._observer.failed(robot, error)
 
+    def leave(self, robot: int) -> None:
+        """End the session of a robot whose connection ended; harmless where it has none."""
+        if robot in self._places:
+            self._end(robot, "client")
+
     def close(self) -> None:
         """End every session."""
         for robot in list(self._places):
