@@ -23,7 +23,7 @@ from report import machine, make_parser, write_report
 from serving import environment, middle, server
 
 HERE = Path(__file__).parent
-WAYS = ("in-process", "triton")
+WAYS = ("in-process", "local", "triton")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/serving.py [--robots 1 4 16] [--seconds 10] [--rounds 3]
 
     in-process      PolicySession
+    local           hops to `ganglion serve policy --backend in-process`, by a memory that is shared
     triton          hops on a gRPC stream to `ganglion serve policy`
     triton-windows  the same server, sent the whole window each time
     openpi          openpi's client and a minimal server of its protocol, sent the whole window each time
@@ -34,12 +35,13 @@ from typing import Any
 
 from hop_to_action import random_bundle
 from report import machine, make_parser, write_report
+from serving_robots import socket_of
 
 from ganglion.core.specs import default_robot
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-CONTENDERS = ("in-process", "triton", "triton-windows", "openpi")
+CONTENDERS = ("in-process", "local", "triton", "triton-windows", "openpi")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -92,11 +94,24 @@ def server(
         yield 0, []
         return
     port, http, metrics = free_port(), free_port(), free_port()
+    serve = [
+        sys.executable,
+        "-m",
+        "ganglion.core.cli",
+        "serve",
+        "policy",
+        str(bundle),
+        "--slots",
+        str(robots),
+        *options,
+    ]
     if name == "openpi":
         command = [str(openpi / "bin" / "python"), str(HERE / "openpi_server.py"), str(bundle), str(port)]
+    elif name == "local":  # its port is that of its metrics, which it opens last
+        command = [*serve, "--backend", "in-process", "--socket", str(socket_of(bundle)), "--metrics_port", str(port)]
+        command += ["--log_json", str(bundle.parent / "events.jsonl")]
     else:
-        command = [sys.executable, "-m", "ganglion.core.cli", "serve", "policy", str(bundle), "--slots", str(robots)]
-        command += ["--grpc_port", str(port), "--http_port", str(http), "--metrics_port", str(metrics), *options]
+        command = [*serve, "--grpc_port", str(port), "--http_port", str(http), "--metrics_port", str(metrics)]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     try:
         wait_for(port, process)

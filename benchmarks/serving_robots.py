@@ -3,6 +3,7 @@
     python benchmarks/serving_robots.py CONTENDER BUNDLE --robots 4 --seconds 10 [--port 8001]
 
     in-process      PolicySession, in this process
+    local           LocalPolicyClient: hops
     triton          TritonPolicyClient: hops
     triton-windows  the same server, which gets the whole window each time
     openpi          openpi's own client, against benchmarks/openpi_server.py: the whole window each time
@@ -101,6 +102,11 @@ def model_timings(timings: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in timings.items() if name in ("preprocess", "encoder", "head")}
 
 
+def socket_of(bundle: Path) -> Path:
+    """Where a bundle's server of this machine listens."""
+    return bundle.parent / "policy.sock"
+
+
 def in_process(bundle: Bundle) -> Callable[[Bundle, int], Infer]:
     from ganglion.serving.policy.engine import PolicyEngine
 
@@ -110,6 +116,13 @@ def in_process(bundle: Bundle) -> Callable[[Bundle, int], Infer]:
         return hops(engine.session())
 
     return make
+
+
+def local(bundle: Bundle, port: int) -> Infer:
+    from ganglion.robot_bridge.local_client import LocalPolicyClient
+
+    assert bundle.robot is not None
+    return hops(LocalPolicyClient(socket_of(bundle.root), bundle.robot, deadline_ms=PATIENT_MS))
 
 
 def triton(bundle: Bundle, port: int) -> Infer:
@@ -141,6 +154,7 @@ def openpi(bundle: Bundle, port: int) -> Infer:
 
 
 CONTENDERS: dict[str, Callable[[Bundle, int], Infer]] = {
+    "local": local,
     "triton": triton,
     "triton-windows": triton_windows,
     "openpi": openpi,

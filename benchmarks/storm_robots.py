@@ -1,6 +1,6 @@
 """Robots of benchmarks/frame_storm.py, whose cameras send beside their hops: prints what they saw as JSON.
 
-python benchmarks/storm_robots.py in-process|triton BUNDLE --robots 1 --seconds 10 --frames_hz 60 [--port 8001]
+python benchmarks/storm_robots.py in-process|local|triton BUNDLE --robots 1 --seconds 10 --frames_hz 60 [--port 8001]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from serving_robots import PATIENT_MS, SKIPPED, percentiles
+from serving_robots import PATIENT_MS, SKIPPED, percentiles, socket_of
 
 from ganglion.core.bundle import Bundle, open_bundle
 from ganglion.core.messages import Frame, Hop, PolicyClient, Reply
@@ -26,7 +26,7 @@ NEVER_MS = 1e9  # so that one frame is enough for a policy to act
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("way", choices=("in-process", "triton"))
+    parser.add_argument("way", choices=("in-process", "local", "triton"))
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--robots", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -57,9 +57,13 @@ def open_clients(way: str, bundle: Bundle, robots: int, port: int) -> list[Polic
 
         engine = PolicyEngine.open(bundle, hold_after_ms=NEVER_MS)
         return [engine.session() for _ in range(robots)]
+    assert bundle.robot is not None
+    if way == "local":
+        from ganglion.robot_bridge.local_client import LocalPolicyClient
+
+        return [LocalPolicyClient(socket_of(bundle.root), bundle.robot, deadline_ms=PATIENT_MS) for _ in range(robots)]
     from ganglion.robot_bridge.triton_client import TritonPolicyClient
 
-    assert bundle.robot is not None
     return [TritonPolicyClient(f"127.0.0.1:{port}", bundle.robot, deadline_ms=PATIENT_MS) for _ in range(robots)]
 
 
