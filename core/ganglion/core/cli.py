@@ -130,7 +130,7 @@ COMMANDS: dict[str, Command] = {
     "serve policy": Command(
         "ganglion.serving.command.policy_config:PolicyServeConfig",
         "ganglion.serving.command.policy:run",
-        "host a bundle's policy for robots, in Triton",
+        "host a bundle's policy for robots: in Triton, or in this process for this machine's",
         "serve",
     ),
     "serve vlm": Command(
