@@ -38,12 +38,24 @@ def test_an_event_is_one_line_with_time_level_and_fields(tmp_path):
     assert (broke["level"], broke["error"]) == ("error", "ValueError('why')")
 
 
-def test_without_a_file_events_are_on_stderr_and_nothing_after_the_block(capsys):
+def test_without_a_file_events_are_on_stderr_and_nothing_after_the_block(capfd):
     with log_events():
         LOG.info("inside", extra=fields(n=1))
     LOG.error("outside", extra=fields())
-    (said,) = capsys.readouterr().err.splitlines()
+    (said,) = capfd.readouterr().err.splitlines()
     assert json.loads(said)["event"] == "inside"
+
+
+def test_a_stderr_that_nobody_reads_holds_up_no_end():
+    code = """if True:
+        import logging
+        from ganglion.core.event_log import fields, log_events
+        with log_events(per_s=1000.0):
+            for _ in range(20):
+                logging.getLogger("ganglion").warning("storm", extra=fields(said="x" * 20_000))
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
 
 
 def test_what_a_library_logs_is_a_line_of_json_too():

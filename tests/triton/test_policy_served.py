@@ -251,9 +251,11 @@ def test_a_malformed_message_is_its_senders_error_alone(serve, samples, change, 
 
 
 def test_a_session_can_not_be_taken_over(serve, samples):
-    assert asked(serve, {**good(samples), "token": of(b"mine")}, sequence=4002) == ""
+    assert asked(serve, {**good(samples), "token": np.frombuffer(b"mine", np.uint8)}, sequence=4002) == ""
     for start in (True, False):
-        error = read_error(asked(serve, {**good(samples), "token": of(b"yours")}, sequence=4002, start=start))
+        error = read_error(
+            asked(serve, {**good(samples), "token": np.frombuffer(b"yours", np.uint8)}, sequence=4002, start=start)
+        )
         assert isinstance(error, NoSession)
         assert "another client's" in str(error)
     assert isinstance(read_error(asked(serve, good(samples), sequence=4003, start=False)), NoSession)
@@ -265,8 +267,8 @@ def test_who_knows_a_robots_sequence_can_cost_it_a_hop_and_nothing_more(serve, s
         for index in range(60):
             remote.send_hop(hop(samples, index))
         for start, end in ((False, False), (True, False), (False, True), (True, True)):
-            message = to_message("policy", {**good(samples), "token": of(b"x")}, sequence=remote._sequence,
-                                 start=start, end=end)  # fmt: skip
+            tensors = {**good(samples), "token": np.frombuffer(b"x", np.uint8)}
+            message = to_message("policy", tensors, sequence=remote._sequence, start=start, end=end)
             with grpc.insecure_channel(f"127.0.0.1:{serve.grpc}") as channel:
                 stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
                 (answer,) = stub.ModelStreamInfer(iter([message]), timeout=WAIT_S)

@@ -32,6 +32,7 @@ ROOT = "ganglion"  # the logger above all of ours
 FILE_BYTES = 32_000_000  # of the file, and once more of FILE.1
 _BURST = 100.0  # lines of one event at once
 _WAITING = 1000  # lines for the thread that writes
+_END_S = 2.0  # for it to end in
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())  # where nobody logs, nothing is printed
 
@@ -119,16 +120,34 @@ class BoundedFile(WatchedFileHandler):
         """Rename the file, unless another process has done so just now."""
         fcntl.flock(opened, fcntl.LOCK_EX)
         try:
-            there = os.stat(self.baseFilename)
-            if os.path.samestat(there, os.fstat(opened)):
+            if os.path.samestat(os.stat(self.baseFilename), os.fstat(opened)):
                 os.replace(self.baseFilename, f"{self.baseFilename}.1")
+        except FileNotFoundError:
+            return  # the other has, and nobody wrote since
         finally:
             fcntl.flock(opened, fcntl.LOCK_UN)
 
 
+class Stderr(logging.Handler):
+    """Standard error, past Python's buffer: a thread that waits there for a reader holds nothing that an end needs."""
+
+    def createLock(self) -> None:
+        """None: one thread writes, and the interpreter's end would wait for the lock."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; one that can't be written is lost."""
+        try:
+            os.write(sys.stderr.fileno(), f"{self.format(record)}\n".encode())
+        except (OSError, ValueError):
+            return
+
+
 @contextmanager
 def log_events(file: Path | None = None, per_s: float = 1.0) -> Iterator[None]:
-    """Write what Ganglion's loggers say, to a file or stderr, until the block ends; what waits then is still written.
+    """Write what Ganglion's loggers say, to a file or stderr, until the block ends.
+
+    What waits then is still written, unless nobody reads it: that ends the block `_END_S` later.
 
     Args:
         file: added to.
@@ -138,13 +157,13 @@ def log_events(file: Path | None = None, per_s: float = 1.0) -> Iterator[None]:
         InputError: the file can't be written.
     """
     try:
-        written: logging.Handler = BoundedFile(file) if file else logging.StreamHandler(sys.stderr)
+        written: logging.Handler = BoundedFile(file) if file else Stderr()
     except OSError as error:
         raise InputError(f"can't be written ({error.strerror})", where=f"log {file}") from None
     written.setFormatter(JsonFormatter())
     waiting = _Waiting()
     waiting.addFilter(RateLimit(per_s))
-    listener, log = QueueListener(waiting.queue, written), logging.getLogger(ROOT)
+    listener, log = _Writer(waiting.queue, written), logging.getLogger(ROOT)
     level = log.level
     log.setLevel(logging.INFO)
     log.addHandler(waiting)
@@ -155,7 +174,19 @@ def log_events(file: Path | None = None, per_s: float = 1.0) -> Iterator[None]:
         log.removeHandler(waiting)
         log.setLevel(level)
         listener.stop()
-        written.close()
+
+
+class _Writer(QueueListener):
+    """Writes what waits, in a thread of its own."""
+
+    def stop(self) -> None:
+        """Write what waits, if that is not in vain, and end."""
+        assert self._thread is not None
+        self.enqueue_sentinel()
+        self._thread.join(_END_S)
+        if not self._thread.is_alive():
+            for handler in self.handlers:
+                handler.close()
 
 
 class _Waiting(QueueHandler):

@@ -43,7 +43,7 @@ _TYPES: dict[str, tuple[str, int]] = {  # "": texts, one entry for each
     "frame_cameras": ("", 0),
     "frame_stamps_ns": ("i8", 1),
     "instruction": ("", 0),
-    "token": ("", 0),
+    "token": ("u1", 1),
 }
 _NAMES = list(_TYPES)
 _ALIGN, _ROOM, _MOST_ERROR = 16, 1 << 16, 4000

@@ -4,7 +4,7 @@
              prime (1,) bool, true where the samples are a recorded window to begin from
              state (dim,) float32, what the robot knows of itself
              frames (k,) JPEG, frame_cameras (k,) names, frame_stamps_ns (k,)
-             instruction (1,) UTF-8, token (1,) what the session was begun with
+             instruction (1,) UTF-8, token (b,) uint8, what the session was begun with
     reply    chunk (horizon, dim) float32, of no rows while no hop is whole
              report (b,) uint8, JSON: last_seq, stamp_ns, ready, vl_age_ms or null, [flags], {timings_ms}
 
@@ -30,7 +30,7 @@ _SAMPLES = {"samples_fp16": np.dtype(np.float16), "samples_fp32": np.dtype(np.fl
 _FRAMES = ("frames", "frame_cameras", "frame_stamps_ns")
 _WHERE = "policy request"
 _MOST_NUMBER = 1 << 62  # of sequence numbers and stamps: what follows on them is an int64, too
-_MOST_INSTRUCTION, _MOST_FRAMES = 1024, 64  # bytes of a goal in words; pictures at once
+_MOST_INSTRUCTION, _MOST_TOKEN, _MOST_FRAMES = 1024, 64, 64  # bytes of a goal in words and of a token; pictures at once
 
 
 class NoSession(GanglionError):
@@ -84,7 +84,7 @@ def request_tensors(request: PolicyRequest) -> Tensors:
     if request.instruction is not None:
         tensors["instruction"] = _texts([request.instruction.encode()])
     if request.token:
-        tensors["token"] = _texts([request.token])
+        tensors["token"] = np.frombuffer(request.token, np.uint8)
     return tensors
 
 
@@ -108,8 +108,15 @@ def read_request(tensors: Mapping[str, npt.NDArray[Any]]) -> PolicyRequest:
         prime="prime" in tensors and bool(_sized(tensors, "prime", 1)[0]),
         frames=() if tensors.keys().isdisjoint(_FRAMES) else _read_frames(tensors),
         instruction=None if instruction is None else _text(_sized(tensors, "instruction", 1)[0], "instruction"),
-        token=bytes(_sized(tensors, "token", 1)[0]) if "token" in tensors else b"",
+        token=_read_token(tensors["token"]) if "token" in tensors else b"",
     )
+
+
+def _read_token(found: npt.NDArray[Any]) -> bytes:
+    if found.dtype != np.uint8 or found.ndim != 1 or len(found) > _MOST_TOKEN:
+        remedy = f"send up to {_MOST_TOKEN} uint8"
+        raise InputError(f"'token' has shape {found.shape} of {found.dtype}", where=_WHERE, remedy=remedy)
+    return found.tobytes()
 
 
 def _read_frames(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[Frame, ...]:

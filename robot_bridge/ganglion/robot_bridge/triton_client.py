@@ -17,7 +17,7 @@ from ganglion.core.specs import RobotSpec
 from ganglion.robot_bridge.grpc_stream import GrpcStream
 from ganglion.robot_bridge.remote_client import RemoteClient
 from ganglion.robot_bridge.server_address import Connecting, ServerAddress
-from ganglion.robot_bridge.triton_message import from_message, to_message
+from ganglion.robot_bridge.triton_message import from_message, to_bytes
 
 _MODEL, _METHOD = "policy", "/inference.GRPCInferenceService/ModelStreamInfer"
 _TOKEN_HEADER = "triton-grpc-protocol-authorization"
@@ -75,8 +75,7 @@ class TritonLine:
 
     def send(self, request: PolicyRequest, start: bool, end: bool) -> None:
         """See remote_client.Line."""
-        message = to_message(_MODEL, request_tensors(request), sequence=self._sequence, start=start, end=end)
-        self._stream.send(message.SerializeToString())
+        self._stream.send(to_bytes(_MODEL, request_tensors(request), sequence=self._sequence, start=start, end=end))
 
     def receive(self, until_s: float) -> Tensors | GanglionError | None:
         """See remote_client.Line."""

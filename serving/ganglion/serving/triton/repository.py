@@ -125,7 +125,7 @@ def policy_config(
         "frame_cameras": ("STRING", [-1]),
         "frame_stamps_ns": ("INT64", [-1]),
         "instruction": ("STRING", [1]),
-        "token": ("STRING", [1]),
+        "token": ("UINT8", [-1]),
     }
     outputs = {
         "chunk": ("FP32", [-1, action_dim]),
