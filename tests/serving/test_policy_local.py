@@ -5,13 +5,16 @@ import fcntl
 import io
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -28,17 +31,18 @@ from ganglion.serving.policy.engine import PolicyEngine
 ROBOT = default_robot()
 SENSOR, (CAMERA,) = ROBOT.sensors[0], ROBOT.cameras
 HOP, WAIT_S, PATIENT_MS = SENSOR.hop_samples, 60, 60_000
+SLOTS = 3
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Serve:
     """The command as a user runs it."""
 
-    def __init__(self, bundle, folder):
+    def __init__(self, bundle, folder, *options):
         self.path, self.log = folder / "policy.sock", folder / "log"
         self.command = [sys.executable, "-m", "ganglion.core.cli", "serve", "policy", str(bundle.root), "--backend",
-                        "in-process", "--socket", str(self.path), "--slots", "3", "--idle_s", "60",
-                        "--metrics_port", "0"]  # fmt: skip
+                        "in-process", "--socket", str(self.path), "--slots", str(SLOTS),
+                        "--idle_s", "60", "--metrics_port", "0", *options]  # fmt: skip
         self.start()
 
     def start(self):
@@ -89,6 +93,13 @@ def picture():
     noise = np.random.default_rng(0).integers(0, 255, (CAMERA.height, CAMERA.width, 3), np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG")
     return Frame(CAMERA.name, 0, buffer.getvalue())
+
+
+def until(true):
+    end = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def assert_same(found, wanted):
@@ -153,6 +164,23 @@ def test_a_hop_that_is_answered_after_its_deadline_is_late(serve):
         assert "gap" in reply.flags
 
 
+def test_where_the_memory_is_full_a_hop_is_late_as_well(serve):
+    long = [Hop(start, start, np.zeros((2 * SENSOR.window_samples, SENSOR.channels), np.float32))
+            for start in range(0, 8 * SENSOR.window_samples, 2 * SENSOR.window_samples)]  # fmt: skip
+    with serve.client() as remote:
+        remote.send_hop(long[0])
+        serve.process.send_signal(signal.SIGSTOP)
+        try:
+            remote._deadline_s = 0.01
+            assert [remote.send_hop(one).flags for one in long[1:]] == [("late",)] * 3
+            problem = remote.problem
+        finally:
+            serve.process.send_signal(signal.SIGCONT)
+        assert "leaves no room in the memory" in str(problem)
+        remote._deadline_s = WAIT_S
+        assert "gap" in remote.send_hop(hop(0)).flags
+
+
 def test_for_asyncio_it_is_wrapped_as_any_client(serve):
     async def run():
         async with AsyncPolicyClient(serve.client()) as client:
@@ -161,10 +189,15 @@ def test_for_asyncio_it_is_wrapped_as_any_client(serve):
     assert [reply.last_seq for reply in asyncio.run(run())] == [(index + 1) * HOP - 1 for index in range(5)]
 
 
-def connect(serve, size=None, seals=SEALS, hello=HELLO):
+def connect_only(serve):
     raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     raw.settimeout(WAIT_S)
     raw.connect(str(serve.path))
+    return raw
+
+
+def connect(serve, size=None, seals=SEALS, hello=HELLO):
+    raw = connect_only(serve)
     memory = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(memory, memory_size(ROBOT) if size is None else size)
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
@@ -217,6 +250,72 @@ def test_thousands_of_malformed_messages_change_no_other_robots_answers(serve, e
     assert serve.process.poll() is None
 
 
+def test_who_does_not_read_his_replies_is_dropped_and_nobody_waits_for_him(serve):
+    raw, memory = connect(serve)
+    tensors = request_tensors(PolicyRequest(hop(0), token=b"t"))
+    packed, parts = pack_request(tensors, start=True, end=False)
+    message = seal_request(packed, 0, os.pwritev(memory, parts, 0))
+    with raw, serve.client(deadline_ms=WAIT_S * 1e3) as other, pytest.raises(ConnectionError):
+        for index in range(200):
+            raw.send(message)
+            assert other.send_hop(hop(index)).last_seq == (index + 1) * HOP - 1
+    os.close(memory)
+
+
+def test_connections_are_as_many_as_there_is_room_for(serve):
+    with ExitStack() as closing:
+        connected = [connect(serve) for _ in range(SLOTS + 8)]
+        for raw, memory in connected:
+            closing.callback(os.close, memory)
+            closing.enter_context(raw)
+        with connect_only(serve) as late:
+            refused = read_reply_packet(late.recv(1 << 16))
+            assert isinstance(refused, ServerFull)
+            assert f"has {SLOTS + 8} connections already" in str(refused)
+            assert late.recv(1) == b""
+    until(lambda: serve.client().send_hop(hop(0)).flags == ("no_frame", "warming"))
+
+
+def test_without_descriptors_left_it_waits_quietly_and_takes_robots_again(bundle, tmp_path):
+    serve = Serve(bundle, tmp_path)
+    pid, most = serve.process.pid, resource.prlimit(serve.process.pid, resource.RLIMIT_NOFILE)
+    used = psutil.Process(pid).cpu_times()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (serve.descriptors(), most[1]))
+    with connect_only(serve):
+        time.sleep(1.5)
+        assert psutil.Process(pid).cpu_times().user - used.user < 1.0
+        assert "no_descriptors" in serve.log.read_text()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, most)
+        with serve.client() as remote:
+            until(lambda: "unreachable" not in remote.send_hop(hop(0)).flags)
+    assert serve.stop() == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_is_not_served(serve):
+    serve.path.chmod(0o666)
+    serve.path.parent.chmod(0o755)
+    code = """if True:
+        import os, socket
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        os.seteuid(65534)
+        raw.connect("policy.sock")
+        print(raw.recv(4096)[12:].decode())
+    """
+    said = subprocess.run([sys.executable, "-c", code], cwd=serve.path.parent, capture_output=True, text=True)
+    serve.path.chmod(0o600)
+    assert "policy server: serves its own user" in said.stdout, said.stderr
+
+
+def test_a_silent_sessions_place_is_free_although_nobody_speaks(bundle, tmp_path):
+    serve = Serve(bundle, tmp_path, "--idle_s", "0.5")
+    with serve.client() as remote:
+        remote.send_hop(hop(0))
+        until(lambda: "session_ended" in serve.log.read_text())
+        assert '"why": "idle"' in serve.log.read_text()
+    assert serve.stop() == 0
+
+
 def test_a_robot_that_leaves_leaves_nothing(serve):
     with serve.client() as first:
         first.send_hop(hop(0))
@@ -225,10 +324,7 @@ def test_a_robot_that_leaves_leaves_nothing(serve):
     for _ in range(10):
         with serve.client() as remote:
             remote.send_hop(hop(0))
-    end = time.monotonic() + WAIT_S
-    while serve.descriptors() > before:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: serve.descriptors() <= before)
     assert len(os.listdir("/proc/self/fd")) == own
     assert {*os.listdir("/dev/shm")} <= shared
 

@@ -32,7 +32,7 @@ from ganglion.core.local_wire import (
 from ganglion.core.messages import Frame
 from ganglion.core.policy_wire import PolicyRequest, Tensors, request_tensors
 from ganglion.core.specs import RobotSpec
-from ganglion.robot_bridge.remote_client import RemoteClient
+from ganglion.robot_bridge.remote_client import Busy, RemoteClient
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -118,7 +118,7 @@ class LocalLine:
         """See remote_client.Line.
 
         Raises:
-            GanglionError: there is no room left in the memory.
+            Busy: there is no room left in the memory.
             InputError: it never has such room.
         """
         packed, parts = pack_request(request_tensors(request), start=start, end=end)
@@ -129,7 +129,7 @@ class LocalLine:
         if offset + size > self._size:
             offset = 0
         if any(offset < stop and begin < offset + size for begin, stop in self._places):
-            raise GanglionError("leaves no room in the memory", where=f"policy server {self._path}")
+            raise Busy("leaves no room in the memory", where=f"policy server {self._path}")
         os.pwritev(self._memory, parts, offset)
         self._places.append((offset, offset + size))
         try:

@@ -23,6 +23,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 _END_S = 1.0
 
 
+class Busy(GanglionError):
+    """The server has not caught up with what was sent: what came now was not."""
+
+
 class Line(Protocol):
     """What messages go on. `error`: why there will be no more answers."""
 
@@ -34,6 +38,7 @@ class Line(Protocol):
         """Send a message without waiting.
 
         Raises:
+            Busy: there is no room for it yet.
             GanglionError: it can't be.
         """
 
@@ -194,6 +199,9 @@ class RemoteClient(ABC):
         self.problem = error
         if isinstance(error, InputError):
             return "refused"  # this message alone: the session is as it was
+        if isinstance(error, Busy):
+            self._session.lost()
+            return "late"
         flag = "unreachable" if self._line is None or self._line.error else "refused"
         self._session.lost()
         if not isinstance(error, NoSession):

@@ -66,9 +66,9 @@ class RemoteSession:
         """What to send for a hop: it alone, or first what begins the session."""
         found: list[Message] = []
         if not self._begun:
+            self._resumed |= bool(self._kept)
             if window := self._window(hop):
                 found.append(Message(self._request(window, prime=True), start=True))
-                self._resumed = True
             self._begun = True
             found.append(Message(self._request(hop), start=not found))
         else:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ganglion.core.errors import InputError
 
+LOCAL = "127.0.0.1"  # this machine alone
 _SHORTEST_TOKEN = 16
 
 
@@ -29,7 +30,7 @@ class Binding:
         insecure: listen beyond this machine without them.
     """
 
-    host: str = "127.0.0.1"
+    host: str = LOCAL
     certificate: Path | None = None
     key: Path | None = None
     token_file: Path | None = None

@@ -8,6 +8,7 @@ import sys
 from ganglion.core.bundle import open_bundle
 from ganglion.core.event_log import log_events
 from ganglion.core.local_wire import default_socket
+from ganglion.serving.binding import LOCAL, check_port
 from ganglion.serving.command.policy_config import PolicyServeConfig
 from ganglion.serving.policy.engine import PolicyEngine
 from ganglion.serving.policy.host import PolicyHost
@@ -31,6 +32,7 @@ def serve(config: PolicyServeConfig, vl_threads: int) -> int:
     """
     path = config.socket or default_socket()
     check_free(path)
+    check_port(LOCAL, config.metrics_port, "--metrics_port")
     bundle = open_bundle(config.bundle)
     sys.setswitchinterval(_SWITCH_S)
     engine = PolicyEngine.open(
@@ -54,7 +56,7 @@ def serve(config: PolicyServeConfig, vl_threads: int) -> int:
 
 
 def _endpoints(slots: int, path: object, port: int) -> str:
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{LOCAL}:{port}"
     return "\n".join(
         [
             f"policy   unix:{path}   for at most {slots} robots",

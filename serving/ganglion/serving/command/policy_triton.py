@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ganglion.core.bundle import open_bundle
+from ganglion.serving.binding import LOCAL
 from ganglion.serving.command.policy_config import PolicyServeConfig
-from ganglion.serving.triton.launch import LOCAL
 from ganglion.serving.triton.pulse import Pulse, read_metrics
 from ganglion.serving.triton.repository import PolicyHosting, write_repository
 from ganglion.serving.triton.run import TritonPorts, run_triton

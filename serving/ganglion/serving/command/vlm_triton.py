@@ -8,9 +8,9 @@ from typing import Any
 
 from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task, task_names
+from ganglion.serving.binding import LOCAL
 from ganglion.serving.command.vlm_config import VlmServeConfig
 from ganglion.serving.command.vlm_onnx import one_bundle, serving_limits
-from ganglion.serving.triton.launch import LOCAL
 from ganglion.serving.triton.run import TritonPorts, run_triton
 from ganglion.serving.triton.vlm_repository import MODEL, write_vlm_repository
 from ganglion.serving.vlm.engine import onnx_part

@@ -117,6 +117,12 @@ class PolicyHost:
         if robot in self._places:
             self._end(robot, "client")
 
+    def sweep(self) -> None:
+        """End sessions that were silent for too long; `handle` does so, too, but silence calls nobody."""
+        self._swept_s = now = self._clock()
+        for robot in [robot for robot, place in self._places.items() if now - place.used_s > self._idle_s]:
+            self._end(robot, "idle")
+
     def close(self) -> None:
         """End every session."""
         for robot in list(self._places):
@@ -126,7 +132,7 @@ class PolicyHost:
         if robot in self._places:
             self._find(robot, request)  # it must be the robot's own
             self._end(robot, "anew")
-        self._end_idle()
+        self.sweep()
         if len(self._places) >= self._slots:
             self._observer.refused(robot, "full")
             raise ServerFull(
@@ -140,7 +146,7 @@ class PolicyHost:
 
     def _find(self, robot: int, request: PolicyRequest) -> _Place:
         if self._clock() - self._swept_s > _SWEEP_S:
-            self._end_idle()
+            self.sweep()
         place = self._places.get(robot)
         if place is None:
             self._observer.refused(robot, "no_session")
@@ -153,11 +159,6 @@ class PolicyHost:
             self._observer.refused(robot, "other_client")
             raise NoSession("the session is another client's", where="policy server", remedy="begin one of your own")
         return place
-
-    def _end_idle(self) -> None:
-        self._swept_s = now = self._clock()
-        for robot in [robot for robot, place in self._places.items() if now - place.used_s > self._idle_s]:
-            self._end(robot, "idle")
 
     def _end(self, robot: int, why: str) -> None:
         place = self._places.pop(robot)

@@ -6,7 +6,9 @@ a killed robot's place is free at once. A robot that does not read its replies i
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import selectors
 import socket
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.event_log import fields
 from ganglion.core.hop_check import check_length
 from ganglion.core.local_wire import (
     HELLO,
@@ -32,8 +35,11 @@ from ganglion.core.policy_wire import ServerFull, read_request, reply_tensors
 from ganglion.core.specs import RobotSpec
 from ganglion.serving.policy.host import PolicyHost
 
+LOG = logging.getLogger("ganglion.serving.policy")
+_NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 _SPARE = 8  # connections beyond the slots, whose robots are told that it is full
 _HELLO_S = 1.0  # to say hello in; who has not by then makes room for others
+_SWEEP_S = 1.0  # between looks for sessions that are silent, and for descriptors where there were none
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -63,7 +69,7 @@ class LocalServer:
         self._listening, self._host, self._robot = listening, host, robot
         self._most, self._idle_s = slots + _SPARE, idle_s
         self._connections: dict[int, _Connection] = {}
-        self._made = 0
+        self._made, self._swept_s = 0, time.monotonic()
         self._woken, self._waker = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         for one in (listening, self._woken):
@@ -74,7 +80,10 @@ class LocalServer:
         """Serve until `stop`, then end every connection."""
         try:
             while True:
-                for key, _ in self._selector.select():
+                found = self._selector.select(_SWEEP_S)
+                if (now := time.monotonic()) - self._swept_s > _SWEEP_S:
+                    self._sweep(now)
+                for key, _ in found:
                     if key.fileobj is self._woken:
                         return
                     if key.fileobj is self._listening:
@@ -96,8 +105,11 @@ class LocalServer:
     def _accept(self) -> None:
         try:
             made, _ = self._listening.accept()
-        except OSError:  # it has gone again, or there are no descriptors left
-            return
+        except OSError as error:
+            if error.errno in _NONE_LEFT:  # whoever waits would be told of again and again, at once
+                LOG.error("no_descriptors", extra=fields(error=error.strerror))
+                self._selector.unregister(self._listening)
+            return  # else it has gone again
         made.setblocking(False)
         now = time.monotonic()
         connection = _Connection(made, self._made, now)
@@ -117,6 +129,12 @@ class LocalServer:
             return
         self._connections[connection.robot] = connection
         self._selector.register(made, selectors.EVENT_READ, connection)
+
+    def _sweep(self, now: float) -> None:
+        self._swept_s = now
+        self._host.sweep()
+        if self._listening not in self._selector.get_map():
+            self._selector.register(self._listening, selectors.EVENT_READ)
 
     def _make_room(self, now: float) -> bool:
         oldest = min(self._connections.values(), key=lambda one: one.heard_s)

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 from ganglion.core.errors import InputError
+from ganglion.serving.binding import LOCAL
 
-_HOST = "127.0.0.1"
 _PATIENCE_S = 5.0  # with a client that says nothing
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -64,10 +64,10 @@ class StatusServer:
                 pass  # health is asked every few seconds
 
         try:
-            self._server = ThreadingHTTPServer((_HOST, port), Handler)
+            self._server = ThreadingHTTPServer((LOCAL, port), Handler)
         except (OSError, OverflowError) as error:
             raise InputError(
-                f"can't listen there ({error})", where=f"{_HOST}:{port}", remedy="choose another --metrics_port"
+                f"can't listen there ({error})", where=f"{LOCAL}:{port}", remedy="choose another --metrics_port"
             ) from None
         self.port: int = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)

@@ -8,11 +8,10 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from ganglion.serving.binding import Binding
+from ganglion.serving.binding import LOCAL, Binding
 from ganglion.serving.server_process import ServerProcess
 from ganglion.serving.triton.install import TritonInstall
 
-LOCAL = "127.0.0.1"  # where HTTP and metrics listen
 # What stands in Triton's log -> what to do about it.
 _FAILURES = {
     "failed to create the shared memory": "shared memory is full: see what lies in /dev/shm, or give Docker --shm-size",

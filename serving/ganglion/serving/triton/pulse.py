@@ -11,8 +11,8 @@ import re
 import time
 from collections.abc import Callable
 
+from ganglion.serving.binding import LOCAL
 from ganglion.serving.policy.metrics import READY
-from ganglion.serving.triton.launch import LOCAL
 
 _EVERY_S = 2.0
 _SILENT_S = 10.0  # twenty times what is usual: a busy machine is no dead process

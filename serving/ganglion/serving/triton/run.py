@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.core.errors import InputError
-from ganglion.serving.binding import Binding, check_port
+from ganglion.serving.binding import LOCAL, Binding, check_port
 from ganglion.serving.triton.install import find_triton
 from ganglion.serving.triton.launch import (
-    LOCAL,
     explain_failure,
     has_finished,
     is_ready,
