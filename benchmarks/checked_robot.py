@@ -187,15 +187,13 @@ def check(engine: PolicyEngine, stream: Stream, rows: Iterable[Any]) -> Verdict:
             for frame in stream.frames(exposed // stream.hop_ns):
                 session.send_frame(frame)
             session.settle()
-            shown, blind = exposed, False
-        if "gap" in flags:
-            verdict.counts["resumed"] += 1
-            blind = exposed is None
+            shown = exposed
+        verdict.counts["resumed"] += "gap" in flags
+        blind = exposed is None and (blind or "gap" in flags)
         wanted = session.send_hop(stream.hop(index))
         assert wanted is not None
         for fault in _faults(row, flags, wanted, blind, verdict):
             verdict.wrong(f"robot {stream.start}, hop {index}: {fault}")
-        blind = blind and exposed is None
     session.close()
     return verdict
 

@@ -446,14 +446,14 @@ def test_metrics_count_requests_tokens_and_times(client):
         return after[name] - before.get(name, 0)
 
     outcome, tokens = said["choices"][0]["finish_reason"], said["usage"]["completion_tokens"]
-    assert more("ganglion_requests_total", outcome) == 1
-    assert more("ganglion_requests_total", "refused") == more("ganglion_refused_total", "400") == 1
-    assert more("ganglion_generated_tokens_total") == tokens
-    assert more("ganglion_prompt_tokens_total") == said["usage"]["prompt_tokens"]
-    assert more("ganglion_time_to_first_token_seconds_count") == 1
-    assert more("ganglion_time_per_token_seconds_count") == tokens - 1
-    assert after["ganglion_running",] == after["ganglion_waiting",] == after["ganglion_kv_bytes",] == 0
-    assert after["ganglion_kv_bytes_budget",] > 0
+    assert more("ganglion_vlm_requests_total", outcome) == 1
+    assert more("ganglion_vlm_requests_total", "refused") == more("ganglion_vlm_refused_total", "400") == 1
+    assert more("ganglion_vlm_generated_tokens_total") == tokens
+    assert more("ganglion_vlm_prompt_tokens_total") == said["usage"]["prompt_tokens"]
+    assert more("ganglion_vlm_time_to_first_token_seconds_count") == 1
+    assert more("ganglion_vlm_time_per_token_seconds_count") == tokens - 1
+    assert after["ganglion_vlm_running",] == after["ganglion_vlm_waiting",] == after["ganglion_vlm_kv_bytes",] == 0
+    assert after["ganglion_vlm_kv_bytes_budget",] > 0
 
 
 def test_the_log_has_sizes_and_an_id_of_a_request_and_nothing_that_was_said(client, caplog):

@@ -46,7 +46,6 @@ def test_an_onnx_bundle_is_served_in_this_process_and_the_line_to_try_works(vlm_
         (["--local.kv_mb", "0"], "leaves no room for an answer"),
         (["--bind.host", "0.0.0.0"], "is reachable from other machines"),
         (["--backend", "triton", "--triton.grpc_port", "8100"], "ports are [8100, 8100, 8102]; give three different"),
-        (["--backend", "triton", "--local.log_json", "e.json"], "--local.log_json is not for the backend triton; its"),
         (["--backend", "triton", "--local.threads", "0"], "--local.threads is 0; give at least 1"),
         (["--backend", "triton", "--triton.tritonserver", "/nowhere"], "/nowhere: is no program; name a tritonserver"),
     ],

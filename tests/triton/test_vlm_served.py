@@ -50,11 +50,12 @@ class Serve(ServeCommand):
 
     def __init__(self, bundle, folder, *options):
         self.http, self.grpc, self.metrics_port = free_port(), free_port(), free_port()
+        self.events = folder / "events.jsonl"
         arguments = ["vlm", str(bundle.root), "--backend", "triton", "--port", str(self.http),
                      "--triton.grpc_port", str(self.grpc), "--triton.metrics_port", str(self.metrics_port),
                      "--triton.tritonserver", str(VENV), "--triton.log", str(folder / "triton.log"),
                      "--local.running", str(RUNNING), "--local.waiting", str(WAITING), "--local.kv_mb", "20",
-                     *options]  # fmt: skip
+                     "--local.log_json", str(self.events), *options]  # fmt: skip
         super().__init__(arguments, lines=7)
 
     def post(self, fields, stream=False):
@@ -86,7 +87,7 @@ class Serve(ServeCommand):
         with contextlib.closing(connection):
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
-        return {name: float(value) for name, value in re.findall(r"^ganglion_(\S+) (\S+)$", text, re.MULTILINE)}
+        return {name: float(value) for name, value in re.findall(r"^ganglion_vlm_(\S+) (\S+)$", text, re.MULTILINE)}
 
 
 TYPES = {"max_tokens": ("INT64", np.int64), "stream": ("BOOL", np.bool_)}
@@ -176,6 +177,14 @@ def test_it_says_where_it_listens_and_the_lines_to_try_work_as_printed(serve):
     jsonschema.validate(json.loads(text), EXO_ASSIST.schema)
     pieces = [json.loads(line.removeprefix("data: ")) for line in streamed.splitlines() if line]
     assert "".join(piece["text_output"] for piece in pieces) == text
+
+
+def test_an_answer_is_an_event_that_tells_how_much_and_not_what(serve):
+    said = serve.generate(text_input="a secret", max_tokens=3)
+    told = {"event": "chat", "outcome": said["finish_reason"], "images": 0, "prompt_tokens": said["prompt_tokens"],
+            "answer_tokens": said["completion_tokens"]}  # fmt: skip
+    wait_for(lambda: any(told.items() <= json.loads(line).items() for line in serve.events.read_text().splitlines()))
+    assert "secret" not in serve.events.read_text()
 
 
 SCHEMA = {

@@ -30,6 +30,7 @@ from ganglion.core.errors import InputError
 
 ROOT = "ganglion"  # the logger above all of ours
 FILE_BYTES = 32_000_000  # of the file, and once more of FILE.1
+PER_REQUEST_S = 50.0  # lines of an event that each request of a person or a program is
 _BURST = 100.0  # lines of one event at once
 _WAITING = 1000  # lines for the thread that writes
 _END_S = 2.0  # for it to end in

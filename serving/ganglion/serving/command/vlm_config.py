@@ -62,7 +62,7 @@ class LocalOptions:
     join_quantized: bool = False
     """Write several answers in one call of a quantized decoder too: faster, but a last bit may change a token."""
     log_json: Path | None = None
-    """File that takes an event for each request, as lines of JSON; default is stderr."""
+    """File that takes an event for each request, as lines of JSON; default is stderr, or Triton's log."""
 
 
 @dataclass(frozen=True)

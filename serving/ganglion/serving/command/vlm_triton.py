@@ -6,7 +6,6 @@ import json
 import shlex
 from typing import Any
 
-from ganglion.core.errors import InputError
 from ganglion.core.tasks import get_task, task_names
 from ganglion.serving.binding import LOCAL
 from ganglion.serving.command.vlm_config import VlmServeConfig
@@ -24,8 +23,6 @@ def serve(config: VlmServeConfig) -> int:
         BundleError: the bundle holds no VLM that can be served so.
         GanglionError: the server did not come up, or ended by itself.
     """
-    if config.local.log_json is not None:
-        raise InputError("--local.log_json is not for the backend triton", remedy="its events are in --triton.log")
     limits, options = serving_limits(config.local), config.triton
     ports = TritonPorts(
         options.grpc_port,
@@ -36,7 +33,7 @@ def serve(config: VlmServeConfig) -> int:
     ports.check(config.bind)
     bundle = one_bundle(config, "triton")
     return run_triton(
-        lambda folder: write_vlm_repository(bundle, folder, limits, config.local.threads),
+        lambda folder: write_vlm_repository(bundle, folder, limits, config.local.threads, config.local.log_json),
         config.bind,
         ports,
         named=options.tritonserver,

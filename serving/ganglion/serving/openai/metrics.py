@@ -21,27 +21,31 @@ class ServerMetrics:
 
     def __init__(self, load: Callable[[], Load]) -> None:
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter("ganglion_requests", "Chat requests by how they ended", ["outcome"], registry=registry)
-        self.refused = Counter("ganglion_refused", "Chat requests refused, by status", ["status"], registry=registry)
-        self.prompt_tokens = Counter("ganglion_prompt_tokens", "Tokens of prompts", registry=registry)
-        self.tokens = Counter("ganglion_generated_tokens", "Tokens of answers, forced ones too", registry=registry)
+        self.requests = Counter(
+            "ganglion_vlm_requests", "Chat requests by how they ended", ["outcome"], registry=registry
+        )
+        self.refused = Counter(
+            "ganglion_vlm_refused", "Chat requests refused, by status", ["status"], registry=registry
+        )
+        self.prompt_tokens = Counter("ganglion_vlm_prompt_tokens", "Tokens of prompts", registry=registry)
+        self.tokens = Counter("ganglion_vlm_generated_tokens", "Tokens of answers, forced ones too", registry=registry)
         self.first_token = Histogram(
-            "ganglion_time_to_first_token_seconds",
+            "ganglion_vlm_time_to_first_token_seconds",
             "From the request to its first token",
             buckets=_FIRST_S,
             registry=registry,
         )
         self.per_token = Histogram(
-            "ganglion_time_per_token_seconds",
+            "ganglion_vlm_time_per_token_seconds",
             "Between a token and the one before; tokens that come at once share their time",
             buckets=_TOKEN_S,
             registry=registry,
         )
         for name, doc, read in (
-            ("ganglion_running", "Answers that are being written", lambda: load().running),
-            ("ganglion_waiting", "Requests that wait", lambda: load().waiting),
-            ("ganglion_kv_bytes", "Cache that running answers may come to need", lambda: load().kv_bytes),
-            ("ganglion_kv_bytes_budget", "Cache that there is", lambda: load().kv_bytes_budget),
+            ("ganglion_vlm_running", "Answers that are being written", lambda: load().running),
+            ("ganglion_vlm_waiting", "Requests that wait", lambda: load().waiting),
+            ("ganglion_vlm_kv_bytes", "Cache that running answers may come to need", lambda: load().kv_bytes),
+            ("ganglion_vlm_kv_bytes_budget", "Cache that there is", lambda: load().kv_bytes_budget),
         ):
             Gauge(name, doc, registry=registry).set_function(read)
 

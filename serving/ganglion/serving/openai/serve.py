@@ -16,14 +16,13 @@ import uvicorn
 
 from ganglion.core.bundle import Bundle
 from ganglion.core.errors import InputError
-from ganglion.core.event_log import log_events
+from ganglion.core.event_log import PER_REQUEST_S, log_events
 from ganglion.serving.binding import Binding
 from ganglion.serving.openai.app import make_app
 from ganglion.serving.openai.settings import ServerSettings
 from ganglion.serving.vlm.engine import VlmEngine
 from ganglion.serving.vlm.limits import ServingLimits
 
-_LINES_PER_S = 50.0  # of the log, for each event: more than are answered, fewer than can be refused
 _CONNECTIONS = 512  # open at once; further ones are told 503
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _DEFAULT_LIMITS, _DEFAULT_SETTINGS = ServingLimits(), ServerSettings()
@@ -88,7 +87,7 @@ def serve(
         # uvicorn stops by these signals, and then raises them again: for nothing.
         before = {one: signal.signal(one, lambda *_: None) for one in _STOPS}
         try:
-            with log_events(log_json, per_s=_LINES_PER_S):
+            with log_events(log_json, per_s=PER_REQUEST_S):
                 uvicorn.Server(config).run(sockets=[listening])
         finally:
             for one, handler in before.items():

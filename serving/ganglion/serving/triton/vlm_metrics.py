@@ -44,6 +44,6 @@ class VlmMetrics:
 
     def _family(self, name: str, text: str, counter: bool) -> Any:
         kinds = triton.MetricFamily
-        family = kinds(name=f"ganglion_{name}", description=text, kind=kinds.COUNTER if counter else kinds.GAUGE)
+        family = kinds(name=f"ganglion_vlm_{name}", description=text, kind=kinds.COUNTER if counter else kinds.GAUGE)
         self._families.append(family)
         return family

@@ -7,9 +7,11 @@ Runs in the python backend's process, whose numpy may be 1.26.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import triton_python_backend_utils as triton  # the python backend's own
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.errors import GanglionError, InputError
+from ganglion.core.event_log import PER_REQUEST_S, fields, log_events
 from ganglion.serving.triton.vlm_host import Asked, VlmHost
 from ganglion.serving.triton.vlm_metrics import VlmMetrics
 from ganglion.serving.triton.vlm_wire import read_request
@@ -28,6 +31,8 @@ from ganglion.serving.vlm_request.bounds import RequestBounds
 from ganglion.serving.vlm_request.request import VlmRequest
 from ganglion.serving.vlm_request.wrong import WrongField
 
+LOG = logging.getLogger("ganglion.serving.vlm")
+
 
 class TritonPythonModel:
     """What the python backend calls."""
@@ -37,6 +42,9 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         given = {name: json.loads(value["string_value"]) for name, value in parameters.items()}
         limits, bounds = ServingLimits(**given["limits"]), RequestBounds()
+        log = given.get("log_json")
+        self._closing = ExitStack()
+        self._closing.enter_context(log_events(Path(log) if log else None, per_s=PER_REQUEST_S))
         engine = VlmEngine.open(open_bundle(Path(given["bundle"])), threads=given["threads"], limits=limits)
         engine.warm_up()
         self._metrics = VlmMetrics()
@@ -66,18 +74,18 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Give up what is being answered."""
         self._host.close()
+        self._closing.close()
 
     def _ended(self, asked: Asked) -> None:
         self._metrics.ended(asked)
-        said = {
-            "event": "vlm",
-            "outcome": asked.outcome,
-            "images": asked.images,
-            "prompt_tokens": asked.prompt_tokens,
-            "answer_tokens": asked.answer_tokens,
-            "total_ms": round((time.perf_counter() - asked.started) * 1e3, 1),
-        }
-        triton.Logger.log_info(json.dumps(said))
+        told = fields(
+            outcome=asked.outcome,
+            images=asked.images,
+            prompt_tokens=asked.prompt_tokens,
+            answer_tokens=asked.answer_tokens,
+            total_ms=round((time.perf_counter() - asked.started) * 1e3, 1),
+        )
+        LOG.info("chat", extra=told)
 
 
 class _Sender:
@@ -128,5 +136,5 @@ def _said(error: Exception) -> tuple[int, str]:
         return triton.TritonError.CANCELLED, "the client has gone"
     if isinstance(error, GanglionError):
         return triton.TritonError.INTERNAL, str(error)
-    triton.Logger.log_error(json.dumps({"event": "failure", "error": type(error).__name__}))
+    LOG.error("failure", extra=fields(error=type(error).__name__))
     return triton.TritonError.INTERNAL, "the server failed on this request"

@@ -32,8 +32,17 @@ instance_group {{ kind: KIND_CPU count: 1 }}
 """
 
 
-def write_vlm_repository(bundle: Bundle, folder: Path, limits: ServingLimits, threads: int) -> list[str]:
+def write_vlm_repository(
+    bundle: Bundle, folder: Path, limits: ServingLimits, threads: int, log_json: Path | None = None
+) -> list[str]:
     """Write it; returns the names of its models.
+
+    Args:
+        bundle: with a VLM in ONNX.
+        folder: takes it.
+        limits: of the engine.
+        threads: CPU threads of one operator.
+        log_json: file that takes events; None for the server's log.
 
     Raises:
         BundleError: the bundle holds no VLM in ONNX.
@@ -42,13 +51,15 @@ def write_vlm_repository(bundle: Bundle, folder: Path, limits: ServingLimits, th
     version = folder / MODEL / "1"
     version.mkdir(parents=True)
     (version / "model.py").write_text(lead_to("vlm_model"), encoding="utf-8")
-    (folder / MODEL / "config.pbtxt").write_text(vlm_config(bundle, limits, threads), encoding="utf-8")
+    (folder / MODEL / "config.pbtxt").write_text(vlm_config(bundle, limits, threads, log_json), encoding="utf-8")
     return [MODEL]
 
 
-def vlm_config(bundle: Bundle, limits: ServingLimits, threads: int) -> str:
+def vlm_config(bundle: Bundle, limits: ServingLimits, threads: int, log_json: Path | None = None) -> str:
     """The text of vlm/config.pbtxt; parameters are JSON."""
     parameters = {"bundle": str(bundle.root.resolve()), "limits": asdict(limits), "threads": threads}
+    if log_json is not None:
+        parameters["log_json"] = str(log_json.resolve())
     return _CONFIG.format(
         inputs=tensors_text("input", INPUTS, required=()),
         outputs=tensors_text("output", OUTPUTS, required=OUTPUTS),
