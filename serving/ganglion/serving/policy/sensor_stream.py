@@ -31,19 +31,13 @@ class SensorStream:
     """
 
     def __init__(self, encoder: Any, scale: Scale, sensor: SensorSpec, part: PolicyPart) -> None:
-        self._encoder, self._scale, self._hop, self._receptive = (
-            encoder,
-            scale,
-            sensor.hop_samples,
-            part.receptive_frames,
-        )
-        most_hops, shapes = sensor.window_frames, {i.name: i.shape for i in encoder.get_inputs()}
+        self._encoder, self._scale, self._hop = encoder, scale, sensor.hop_samples
+        self._receptive = part.receptive_frames
+        shapes = {i.name: i.shape for i in encoder.get_inputs()}
         channels, width = len(scale.mean), int(encoder.get_outputs()[0].shape[2])
-        self._recorded = np.ones((1, most_hops + 1, shapes["present"][2]), np.float32)
-        # One hop more than is encoded at once: what is left of a broken hop waits at the front.
-        self._samples = np.zeros((1, (most_hops + 1) * self._hop, channels), np.float32)
-        self._absolute = np.empty_like(self._samples[0])
-        self._waiting = 0
+        self._window = sensor.window_frames * self._hop
+        self._recorded = np.ones((1, sensor.window_frames + 1, shapes["present"][2]), np.float32)
+        self._left = np.empty((0, channels), np.float32)  # normalized, of a hop that is not whole yet
         self._zeros = {
             name: np.zeros((1, *shapes[name][1:]), np.int64 if name == "seen" else np.float32) for name in _STATE
         }
@@ -53,13 +47,13 @@ class SensorStream:
 
     def reset(self) -> None:
         """Forget everything: the next sample is the first."""
-        self._state, self._waiting, self._seen = dict(self._zeros), 0, 0
+        self._state, self._left, self._seen = dict(self._zeros), self._left[:0], 0
         self._frames = np.zeros_like(self._frames)
 
     @property
     def waiting(self) -> int:
         """Samples of a hop that is not whole yet."""
-        return self._waiting
+        return len(self._left)
 
     @property
     def warm(self) -> bool:
@@ -79,44 +73,42 @@ class SensorStream:
         Returns:
             how many new frames there are, and whether every value was usable.
         """
-        frames, usable, first = 0, True, 0
-        while first < len(samples):
+        frames, usable = 0, True
+        for first in range(0, len(samples), self._window):
             start = time.perf_counter()
-            count = min(len(samples) - first, self._samples.shape[1] - self._waiting)
-            usable &= self._take(samples[first : first + count])
-            first += count
+            rows, good = self._normalized(samples[first : first + self._window])
+            usable &= good
             taken = time.perf_counter()
-            frames += self._encode()
+            frames += self._encode(rows)
             _add(timings_ms, "preprocess", taken - start)
             _add(timings_ms, "encoder", time.perf_counter() - taken)
         return frames, usable
 
-    def _take(self, samples: npt.NDArray[np.floating]) -> bool:
-        """Normalize samples to behind those that wait; False if some had to be replaced."""
-        end = self._waiting + len(samples)
-        rows, absolute = self._samples[0, self._waiting : end], self._absolute[: len(samples)]
-        self._waiting = end
+    def _normalized(self, samples: npt.NDArray[np.floating]) -> tuple[Array, bool]:
+        """What waits, and samples normalized behind it; False if some of these had to be replaced."""
+        waiting = len(self._left)
+        rows = np.empty((waiting + len(samples), self._left.shape[1]), np.float32)
+        rows[:waiting] = self._left
+        new = rows[waiting:]
         with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(samples, self._scale.mean, out=rows, dtype=np.float32)
-            np.divide(rows, self._scale.std, out=rows)
-        np.abs(rows, out=absolute)
+            np.subtract(samples, self._scale.mean, out=new, dtype=np.float32)
+            np.divide(new, self._scale.std, out=new)
+        absolute = np.abs(new)
         if absolute.max(initial=0.0) < LARGEST:  # False for NaN, too
-            return True
-        rows[~(absolute < LARGEST)] = 0.0
-        return False
+            return rows, True
+        new[~(absolute < LARGEST)] = 0.0
+        return rows, False
 
-    def _encode(self) -> int:
-        """Encode the whole hops that wait; returns how many there were."""
-        count = self._waiting // self._hop
+    def _encode(self, rows: Array) -> int:
+        """Encode the whole hops of (n, channels) rows, and keep what is left; returns how many there were."""
+        count = len(rows) // self._hop
+        whole = count * self._hop
+        self._left = rows[whole:].copy()
         if not count:
             return 0
-        whole = count * self._hop
-        feeds = {"samples": self._samples[:, :whole], "present": self._recorded[:, :count], **self._state}
+        feeds = {"samples": rows[None, :whole], "present": self._recorded[:, :count], **self._state}
         new, *state = self._encoder.run(None, feeds)
         self._state = dict(zip(_STATE, state, strict=True))
-        left = self._waiting - whole
-        self._samples[0, :left] = self._samples[0, whole : self._waiting].copy()
-        self._waiting = left
         self._frames = np.concatenate([self._frames, new], axis=1)[:, -self._frames.shape[1] :]
         self._seen += count
         return count
