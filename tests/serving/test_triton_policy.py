@@ -139,6 +139,7 @@ def test_a_bundle_that_the_model_refuses_is_said_in_its_own_words():
     )
     assert explain_failure(log) == "/b: holds no policy; export one with --policy"
     assert "/dev/shm" in explain_failure("E1 No space left on device")
+    assert "has not run for a second" in explain_failure("terminate called\nSignal (6) received.\n 0# 0x0000557D")
     assert explain_failure("nothing known") is None
 
 

@@ -12,11 +12,18 @@ from ganglion.serving.binding import LOCAL, Binding
 from ganglion.serving.server_process import ServerProcess
 from ganglion.serving.triton.install import TritonInstall
 
+# Triton 2.51 takes a model's process for dead that has not run for a second, and frees what that still uses.
+_CRASHED = (
+    "it crashed, as it does where a model's process has not run for a second (the machine slept, or had no core for "
+    "it); have a service manager start it again"
+)
 # What stands in Triton's log -> what to do about it.
 _FAILURES = {
     "failed to create the shared memory": "shared memory is full: see what lies in /dev/shm, or give Docker --shm-size",
     "ModuleNotFoundError": "its environment is not whole: python -m ganglion.serving.triton.install FOLDER",
     "No space left on device": "the disk or /dev/shm is full",
+    "Signal (6) received": _CRASHED,
+    "Signal (11) received": _CRASHED,
 }
 _GRPC_AUTHORIZATION = "inference,health,metadata:authorization="
 # With these a stranger could unload the models, map a stub's shared memory, or have Triton write a file of his choice.

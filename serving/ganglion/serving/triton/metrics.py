@@ -72,6 +72,9 @@ class TritonSink:
         """Hand over what waits, and end."""
         self._closing.set()
         self._thread.join()
+        # What is dropped later, when the process has let go of the server, ends it by a fault.
+        self._of.clear()
+        self._families.clear()
 
     def _run(self) -> None:
         while not self._closing.wait(_EVERY_S):

@@ -42,6 +42,13 @@ class VlmMetrics:
         for name, gauge in self._gauges.items():
             gauge.set(getattr(load, name))
 
+    def close(self) -> None:
+        """Let go of them: what is dropped when the process has let go of the server ends it by a fault."""
+        del self._requests, self._prompt, self._answer
+        self._gauges.clear()
+        self._outcomes.clear()
+        self._families.clear()
+
     def _family(self, name: str, text: str, counter: bool) -> Any:
         kinds = triton.MetricFamily
         family = kinds(name=f"ganglion_vlm_{name}", description=text, kind=kinds.COUNTER if counter else kinds.GAUGE)

@@ -74,6 +74,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Give up what is being answered."""
         self._host.close()
+        self._metrics.close()
         self._closing.close()
 
     def _ended(self, asked: Asked) -> None:
