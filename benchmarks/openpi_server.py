@@ -9,22 +9,31 @@ packed arrays for each one that comes. Around the same PolicySession as everythi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
-import websockets.asyncio.server
 from openpi_client import msgpack_numpy
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+from websockets.exceptions import ConnectionClosed
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.messages import Hop
 from ganglion.serving.policy.engine import PolicyEngine
+from ganglion.serving.policy.session import PolicySession
 
 
 async def serve(engine: PolicyEngine, port: int) -> None:
     """Until it is ended."""
 
-    async def answer(connection: websockets.asyncio.server.ServerConnection) -> None:
+    async def answer(connection: ServerConnection) -> None:
         session, packer = engine.session(), msgpack_numpy.Packer()
+        with contextlib.suppress(ConnectionClosed):  # openpi's client leaves without a word
+            await talk(connection, session, packer)
+
+    async def talk(connection: ServerConnection, session: PolicySession, packer: Any) -> None:
         await connection.send(packer.pack({"robot": engine.robot.name}))
         async for message in connection:
             seen = msgpack_numpy.unpackb(message)
@@ -34,7 +43,7 @@ async def serve(engine: PolicyEngine, port: int) -> None:
             }
             await connection.send(packer.pack({"actions": reply.chunk, "server_timing": timings}))
 
-    async with websockets.asyncio.server.serve(answer, "127.0.0.1", port, compression=None, max_size=None) as server:
+    async with serve_websockets(answer, "127.0.0.1", port, compression=None, max_size=None) as server:
         await server.serve_forever()
 
 
