@@ -103,11 +103,12 @@ INSTALL = TritonInstall(SimpleNamespace(__str__=lambda self: "tritonserver"), No
 PORTS = {"grpc_port": 1, "http_port": 2, "metrics_port": 3}
 
 
-def options(binding):
-    command = triton_command(INSTALL, "repository", ["policy"], binding, **PORTS, shared="ganglion_1")
+def options(binding, **more):
+    command = triton_command(INSTALL, "repository", ["policy"], binding, **PORTS, shared="ganglion_1", **more)
     given = dict(one.removeprefix("--").split("=", 1) for one in command[1:] if "=" in one)
     closed = [one.partition("=")[2] for one in command if one.startswith("--grpc-restricted-protocol")]
-    return given | {"closed": closed}
+    http = [one.partition("=")[2].split(":") for one in command if one.startswith("--http-restricted-api")]
+    return given | {"closed": closed, "closed_by_http": dict(http)}
 
 
 def test_beyond_this_machine_only_grpc_listens_and_it_is_guarded(tmp_path):
@@ -130,7 +131,14 @@ def test_what_operates_a_server_is_closed_by_a_key_that_is_another_each_time():
     }  # fmt: skip
     assert len(key) == 32
     assert key not in again
-    assert options(Binding())["http-restricted-api"].startswith("model-repository,shared-memory,trace,logging")
+
+
+def test_over_http_nobody_asks_a_model_but_who_has_the_key():
+    closed, opened = (options(Binding(), http_key=key)["closed_by_http"] for key in (None, ("relay", "secret")))
+    operating = "model-repository,shared-memory,trace,logging"
+    assert closed.keys() == opened.keys() == {operating, "inference"}
+    assert closed["inference"] == closed[operating] != opened[operating]
+    assert opened["inference"] == "relay=secret"
 
 
 def test_a_bundle_that_the_model_refuses_is_said_in_its_own_words():

@@ -114,3 +114,9 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
         raise InputError(
             f"can't listen there ({error.strerror})", where=f"{host}:{port}", remedy=f"choose another {option}"
         ) from None
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.create_server((LOCAL, 0)) as probe:
+        return int(probe.getsockname()[1])

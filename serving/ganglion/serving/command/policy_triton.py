@@ -39,7 +39,6 @@ def serve(config: PolicyServeConfig, vl_threads: int) -> int:
         named=config.tritonserver,
         log=config.log,
         greeting=_endpoints(config),
-        asked_by_http=False,
         problem=Pulse(lambda: read_metrics(config.metrics_port)).problem,
     )
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from ganglion.core.tasks import get_task, task_names
-from ganglion.serving.binding import LOCAL
+from ganglion.serving.binding import LOCAL, free_port
 from ganglion.serving.command.vlm_config import VlmServeConfig
 from ganglion.serving.command.vlm_onnx import one_bundle, serving_limits
+from ganglion.serving.triton.relay import Relay
 from ganglion.serving.triton.run import TritonPorts, run_triton
 from ganglion.serving.triton.vlm_repository import MODEL, write_vlm_repository
 from ganglion.serving.vlm.engine import onnx_part
+from ganglion.serving.vlm_request.bounds import RequestBounds
 
 
 def serve(config: VlmServeConfig) -> int:
@@ -32,14 +36,17 @@ def serve(config: VlmServeConfig) -> int:
     )
     ports.check(config.bind)
     bundle = one_bundle(config, "triton")
-    return run_triton(
-        lambda folder: write_vlm_repository(bundle, folder, limits, config.local.threads, config.local.log_json),
-        config.bind,
-        ports,
-        named=options.tritonserver,
-        log=options.log,
-        greeting=_endpoints(config, onnx_part(bundle).task),
-    )
+    tritons, key = replace(ports, http=free_port()), ("ganglion-relay", secrets.token_hex(16))
+    with Relay(config.port, tritons.http, key, RequestBounds().body_bytes):
+        return run_triton(
+            lambda folder: write_vlm_repository(bundle, folder, limits, config.local.threads, config.local.log_json),
+            config.bind,
+            tritons,
+            named=options.tritonserver,
+            log=options.log,
+            greeting=_endpoints(config, onnx_part(bundle).task),
+            http_key=key,
+        )
 
 
 def _endpoints(config: VlmServeConfig, task: str | None) -> list[str]:

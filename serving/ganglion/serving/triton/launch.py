@@ -41,17 +41,18 @@ def triton_command(
     http_port: int,
     metrics_port: int,
     shared: str,
-    asked_by_http: bool = True,
+    http_key: tuple[str, str] | None = None,
 ) -> list[str]:
     """The command line; `shared` is how the names of its shared memory begin.
 
-    `asked_by_http` says whether models may be asked over HTTP, too. Triton 2.51 dies of a tensor in JSON whose shape is
-    2^62: who needs it not should close it, also on a machine that is shared with nobody.
+    `http_key` is a header, name and value, with which models may be asked over HTTP; None: they may not. Triton 2.51
+    dies of some questions, see `ganglion.serving.triton.relay`.
 
     What operates a server rather than asks it is closed to everybody, by a key that is told to nobody.
     HTTP has neither TLS nor token in Triton: wherever robots are served, HTTP and metrics are for this machine alone.
     """
     nobodys = secrets.token_hex(16)
+    asking = "=".join(http_key) if http_key else f"operator={nobodys}"
     options = [
         f"--model-repository={repository}",
         "--model-control-mode=explicit",
@@ -66,7 +67,8 @@ def triton_command(
         f"--metrics-address={LOCAL}",
         f"--metrics-port={metrics_port}",
         f"--grpc-restricted-protocol={_OPERATING},{_LOOKING}:operator={nobodys}",
-        f"--http-restricted-api={_OPERATING}{'' if asked_by_http else ',inference'}:operator={nobodys}",
+        f"--http-restricted-api={_OPERATING}:operator={nobodys}",
+        f"--http-restricted-api=inference:{asking}",
         "--strict-readiness=true",
         "--exit-timeout-secs=20",
     ]

@@ -54,7 +54,7 @@ def run_triton(
     log: Path,
     greeting: Sequence[str],
     problem: Callable[[], str | None] = lambda: None,
-    asked_by_http: bool = True,
+    http_key: tuple[str, str] | None = None,
 ) -> int:
     """Start a server, say where it is, and end it at SIGINT or SIGTERM; returns the exit code.
 
@@ -66,7 +66,7 @@ def run_triton(
         log: file that takes its log.
         greeting: lines to print once every model is loaded.
         problem: why a server that runs is of no use any more, see `ServerProcess.run_until_signal`.
-        asked_by_http: whether models may be asked over HTTP, too; see `triton_command`.
+        http_key: with which models may be asked over HTTP; see `triton_command`.
 
     Raises:
         GanglionError: there is no server, it did not come up, or it ended by itself.
@@ -75,9 +75,7 @@ def run_triton(
         models = write(Path(folder))
         install, shared = find_triton(named), shared_name()
         listen = {"grpc_port": ports.grpc, "http_port": ports.http, "metrics_port": ports.metrics}
-        command = triton_command(
-            install, Path(folder), models, binding, **listen, shared=shared, asked_by_http=asked_by_http
-        )
+        command = triton_command(install, Path(folder), models, binding, **listen, shared=shared, http_key=http_key)
         with triton_process(install, command, log, shared) as server:
             server.wait_until_ready(lambda: is_ready(ports.http), explain_failure)
             print("\n".join(greeting), flush=True)

@@ -24,11 +24,19 @@ def read_json(data: bytes, param: str | None = None) -> Any:
         param: the field that it is; None for the whole body.
 
     Raises:
-        WrongField: it is no text, no JSON, or nested too deep.
+        WrongField: it is no text, no JSON, nested too deep, or names something twice in an object.
     """
     subject = "" if param else "the body "
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Which of two counts is another choice in every reader.
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise WrongField(f"{subject}names something twice in an object", param)
+        return found
+
     try:
-        read = json.loads(data.decode("utf-8"), parse_constant=_no_number)
+        read = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=once)
         json.dumps(read, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
     except UnicodeError:
         raise WrongField(f"{subject}is not UTF-8", param) from None
