@@ -53,6 +53,24 @@ def test_it_is_waited_for_and_stopped(tmp_path):
     assert not alive(pid)
 
 
+def test_one_that_stands_back_does_so_with_all_that_it_starts(tmp_path):
+    inner = tmp_path / "inner"
+    code = f"""if True:
+        import os, pathlib, sys
+        from ganglion.serving.server_process import ServerProcess
+        with ServerProcess("Inner", ["sleep", "600"], os.environ, pathlib.Path({str(tmp_path / "log")!r})) as server:
+            pathlib.Path({str(inner)!r}).write_text(str(server._process.pid))
+            server.run_until_signal()
+    """
+    command = [sys.executable, "-c", code]
+    with ServerProcess("Outer", command, os.environ, tmp_path / "log.txt", nice=7) as outer:
+        wait_for(lambda: inner.exists() and inner.read_text())
+        for pid in (outer._process.pid, int(inner.read_text())):
+            assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+            if (group := Path(f"/proc/{pid}/autogroup")).exists():
+                assert group.read_text().endswith("nice 7\n")
+
+
 def test_what_it_started_ends_with_it(tmp_path):
     ready = tmp_path / "ready"
     with start(tmp_path, PARENT.format(ready=str(ready))) as server:

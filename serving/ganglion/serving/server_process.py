@@ -52,6 +52,7 @@ class ServerProcess:
             a server that has none of a known name.
         said: file for its standard output, apart from the log.
         asked: set by SIGINT and SIGTERM; give several servers the same, and they end together.
+        nice: how far it stands back from others for a core, 0 to 19; no less than this process does.
 
     Raises:
         GanglionError: it can't be started.
@@ -67,6 +68,7 @@ class ServerProcess:
         *,
         said: Path | None = None,
         asked: threading.Event | None = None,
+        nice: int = 0,
     ) -> None:
         self.name, self.log, self._shared = name, log, shared
         self._asked, self._handlers = asked or threading.Event(), ExitStack()
@@ -85,6 +87,7 @@ class ServerProcess:
                 )
         except (OSError, subprocess.SubprocessError) as error:
             raise GanglionError(f"can't be started ({error})", where=command[0], remedy="see whether it runs") from None
+        _stand_back(self._process.pid, nice)
         try:
             self._watch = _watch(self._process.pid, str(_SHARED_MEMORY / shared) if shared else "")
         except OSError as error:
@@ -238,6 +241,16 @@ def _watch(group: int, shared: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # a Ctrl-C is not for it
     )
+
+
+def _stand_back(pid: int, nice: int) -> None:
+    """Lower a session's priority, of which the kernel may keep one for all of it, beside each process's (sched(7))."""
+    nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
+    if nice <= 0:
+        return
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PGRP, pid, nice)
+        Path(f"/proc/{pid}/autogroup").write_text(f"{nice}\n", encoding="ascii")
 
 
 def _end_with_parent() -> None:

@@ -21,6 +21,7 @@ from ganglion.serving.binding import Binding
 from ganglion.serving.command.all_config import AllServeConfig
 from ganglion.serving.server_process import ServerProcess
 
+_NICE = 10  # of the VLM: where cores are few, a robot's hops come first
 _OURS = "ganglion: "  # how the command begins an error
 
 
@@ -71,7 +72,8 @@ def _server(
 ) -> ServerProcess:
     command = [sys.executable, "-m", "ganglion.core.cli", "serve", name, str(config.bundle)]
     command += [*_arguments(config.bind), *options]
-    return ServerProcess(name, command, os.environ, config.logs / f"{name}.log", said=greeting, asked=asked)
+    nice = _NICE if name == "vlm" else 0
+    return ServerProcess(name, command, os.environ, config.logs / f"{name}.log", said=greeting, asked=asked, nice=nice)
 
 
 def _has_text(path: Path) -> bool:
