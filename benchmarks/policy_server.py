@@ -84,14 +84,19 @@ class PolicyServer:
         return self._process.poll() is None
 
     def memory_mb(self) -> float:
-        """Proportional set size of the server's processes together (proc(5), smaps_rollup): shared pages count once."""
+        """What the server's processes have written, in memory of their own or shared by them, which counts once.
+
+        Proportional set size without pages of files (proc(5), smaps_rollup): those are the kernel's to keep or drop, and
+        count for less while another process reads the same file.
+        """
         total_kb = 0
         for pid in self.pids:
             try:
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended since it was listed
-            total_kb += int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0])
+            found = dict(re.findall(r"^(Pss_Anon|Pss_Shmem):\s+(\d+) kB", rollup, re.MULTILINE))
+            total_kb += int(found["Pss_Anon"]) + int(found["Pss_Shmem"])
         return total_kb / 1024
 
     def shared_memory(self) -> list[Path]:
