@@ -86,8 +86,8 @@ class PolicyServer:
     def memory_mb(self) -> float:
         """What the server's processes have written, in memory of their own or shared by them, which counts once.
 
-        Proportional set size without pages of files (proc(5), smaps_rollup): those are the kernel's to keep or drop, and
-        count for less while another process reads the same file.
+        Proportional set size without pages of files (proc(5), smaps_rollup): those are the kernel's to keep, and count
+        for less while another process reads the same file.
         """
         total_kb = 0
         for pid in self.pids:
