@@ -1,5 +1,7 @@
 """Whose frames are encoded when: several workers, one session never twice at once, the newest wins, order is kept."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -169,3 +171,18 @@ def test_closing_ends_every_thread():
     refresh.close()
     refresh.close()
     assert threading.active_count() == before
+
+
+def test_a_process_that_ends_without_closing_it_ends_in_order():
+    code = """if True:
+        import time
+        from ganglion.serving.policy.vl_refresh import VlRefresh, VlRequest
+        def encode(frames, instruction):
+            time.sleep(0.5)
+            print("encoded")
+        refresh = VlRefresh(encode)
+        refresh.submit(1, VlRequest((), "go", lambda found: print("delivered")))
+        time.sleep(0.2)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["encoded", "delivered"]), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class VlRefresh:
         ]
         for thread in self._threads:
             thread.start()
+        atexit.register(self.close)  # a thread within a graph would abort the interpreter's end
 
     def submit(self, session: int, request: VlRequest) -> None:
         """Hand over a request and return at once."""
@@ -77,6 +79,7 @@ class VlRefresh:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        atexit.unregister(self.close)
 
     def _run(self) -> None:
         while (turn := self._next()) is not None:
