@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -35,6 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle = open_bundle(options.bundle)
     assert bundle.robot is not None
+    sys.setswitchinterval(5e-4)  # as a Bridge does, so that a camera's thread holds up no hop on the robot's side
     clients = open_clients(options.way, bundle, options.robots, options.port)
     robots = [Robot(client, bundle.robot, options.frames_hz) for client in clients]
     gate = threading.Barrier(len(robots))

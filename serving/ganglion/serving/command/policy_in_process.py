@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 from ganglion.core.bundle import open_bundle
 from ganglion.core.event_log import log_events
@@ -17,9 +16,9 @@ from ganglion.serving.policy.local_server import LocalServer
 from ganglion.serving.policy.observer import HostObserver
 from ganglion.serving.policy.prometheus import PrometheusSink
 from ganglion.serving.policy.status_server import StatusServer
+from ganglion.serving.policy.vl_refresh import let_hops_through
 from ganglion.serving.tracing import HopTracer
 
-_SWITCH_S = 1e-4  # CPython's own 5 ms are how long a hop would wait for the thread that prepares a frame
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +33,7 @@ def serve(config: PolicyServeConfig, vl_threads: int) -> int:
     check_free(path)
     check_port(LOCAL, config.metrics_port, "--metrics_port")
     bundle = open_bundle(config.bundle)
-    sys.setswitchinterval(_SWITCH_S)
+    let_hops_through()
     engine = PolicyEngine.open(
         bundle, hold_after_ms=config.hold_after_ms, vl_workers=config.vl_workers, vl_threads=vl_threads
     )

@@ -27,6 +27,7 @@ from ganglion.core.policy_wire import PolicyRequest, error_text, read_request, r
 from ganglion.serving.policy.engine import PolicyEngine
 from ganglion.serving.policy.host import PolicyHost
 from ganglion.serving.policy.observer import HostObserver
+from ganglion.serving.policy.vl_refresh import let_hops_through
 from ganglion.serving.triton.metrics import TritonSink
 
 
@@ -39,6 +40,7 @@ class TritonPythonModel:
         given = {name: value["string_value"] for name, value in parameters.items()}
         self._closing = ExitStack()
         self._closing.enter_context(log_events(Path(given["log_json"]) if "log_json" in given else None))
+        let_hops_through()
         self._engine = PolicyEngine.open(
             open_bundle(Path(given["bundle"])),
             hold_after_ms=float(given["hold_after_ms"]),
