@@ -6,6 +6,7 @@ Runs in the python backend's process, whose numpy may be 1.26.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import time
@@ -76,6 +77,8 @@ class TritonPythonModel:
         self._host.close()
         self._metrics.close()
         self._closing.close()
+        del self._host  # with the senders that it may still hold, while there is a server to send to
+        gc.collect()
 
     def _ended(self, asked: Asked) -> None:
         self._metrics.ended(asked)
