@@ -26,7 +26,7 @@ test: $(READY) egl ## every test
 acceptance: $(READY) ## run the main job and check every figure it must reach, and that every policy learns (minutes)
 	$(BIN)/python -m pytest tests -v -m acceptance
 
-learning: $(READY) ## train gui_step and chess_board by their recipes and check what they reach (over an hour)
+learning: $(READY) ## train robot_code, gui_step and chess_board by their recipes and check what they reach (over an hour)
 	$(BIN)/python -m pytest tests/acceptance -v -m learning
 
 test-triton: $(READY) $(TRITON)/.ready ## serve bundles in a real Triton server, made in an environment of its own

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/robot_code.yaml"
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.learning
 
 
 @pytest.fixture(scope="module")
